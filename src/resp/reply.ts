@@ -1,0 +1,73 @@
+/**
+ * Replies as values, free of the protocol version they will be written in.
+ *
+ * A command returns one of these; `encode.ts` writes it as RESP2 or RESP3, whichever the client speaks. Plain JavaScript
+ * values stand for the common ones, so that the hot path allocates nothing:
+ *
+ *   number, bigint   integer                       `:1`
+ *   string           simple string (status)        `+OK`
+ *   Uint8Array       bulk string                   `$3 foo`
+ *   null             null bulk                     `$-1`   RESP3 `_`
+ *   Reply[]          array                         `*n`
+ *   ErrorReply       error                         `-ERR ...`
+ *
+ * Source: the RESP3 specification and Redis 7.0's networking.c.
+ */
+
+export type Reply =
+  | string
+  | number
+  | bigint
+  | Uint8Array
+  | null
+  | readonly Reply[]
+  | ErrorReply
+  | NullArrayReply
+  | MapReply
+  | SetReply
+  | DoubleReply
+  | VerbatimReply
+  | BooleanReply;
+
+export const OK = 'OK';
+
+/** `code` is the first word of an error (`ERR`, `WRONGTYPE`); neither part may hold CR or LF. */
+export class ErrorReply {
+  constructor(
+    readonly code: string,
+    readonly message: string,
+  ) {}
+}
+
+/** The missing array: `*-1` in RESP2, `_` in RESP3. */
+export class NullArrayReply {
+  static readonly instance = new NullArrayReply();
+}
+
+/** Pairs in order: a flat array in RESP2, `%` in RESP3. */
+export class MapReply {
+  constructor(readonly pairs: readonly (readonly [Reply, Reply])[]) {}
+}
+
+/** An array in RESP2, `~` in RESP3. */
+export class SetReply {
+  constructor(readonly members: readonly Reply[]) {}
+}
+
+/** A bulk string in RESP2, `,` in RESP3. */
+export class DoubleReply {
+  constructor(readonly value: number) {}
+}
+
+/** Text for people with a three-letter format: a bulk string in RESP2, `=` in RESP3. */
+export class VerbatimReply {
+  constructor(
+    readonly format: 'txt' | 'mkd',
+    readonly text: string,
+  ) {}
+}
+
+/** `:0` or `:1` in RESP2, `#f` or `#t` in RESP3. */
+export class BooleanReply {
+  constructor(readonly value: boolean) {}
+}
