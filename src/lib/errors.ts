@@ -10,13 +10,13 @@ export type Outcome = 'not-done' | 'unknown';
 
 export class HstoreError extends Error {
   override readonly name: string = 'HstoreError';
-  constructor(
-    readonly code: string,
-    readonly outcome: Outcome,
-    message: string,
-    cause?: unknown,
-  ) {
+  readonly code: string;
+  readonly outcome: Outcome;
+
+  constructor(code: string, outcome: Outcome, message: string, cause?: unknown) {
     super(message, cause === undefined ? undefined : { cause });
+    this.code = code;
+    this.outcome = outcome;
   }
 }
 

@@ -33,10 +33,13 @@ export const OK = 'OK';
 
 /** `code` is the first word of an error (`ERR`, `WRONGTYPE`); neither part may hold CR or LF. */
 export class ErrorReply {
-  constructor(
-    readonly code: string,
-    readonly message: string,
-  ) {}
+  readonly code: string;
+  readonly message: string;
+
+  constructor(code: string, message: string) {
+    this.code = code;
+    this.message = message;
+  }
 }
 
 /** The missing array: `*-1` in RESP2, `_` in RESP3. */
@@ -46,28 +49,47 @@ export class NullArrayReply {
 
 /** Pairs in order: a flat array in RESP2, `%` in RESP3. */
 export class MapReply {
-  constructor(readonly pairs: readonly (readonly [Reply, Reply])[]) {}
+  readonly pairs: readonly (readonly [Reply, Reply])[];
+
+  constructor(pairs: readonly (readonly [Reply, Reply])[]) {
+    this.pairs = pairs;
+  }
 }
 
 /** An array in RESP2, `~` in RESP3. */
 export class SetReply {
-  constructor(readonly members: readonly Reply[]) {}
+  readonly members: readonly Reply[];
+
+  constructor(members: readonly Reply[]) {
+    this.members = members;
+  }
 }
 
 /** A bulk string in RESP2, `,` in RESP3. */
 export class DoubleReply {
-  constructor(readonly value: number) {}
+  readonly value: number;
+
+  constructor(value: number) {
+    this.value = value;
+  }
 }
 
 /** Text for people with a three-letter format: a bulk string in RESP2, `=` in RESP3. */
 export class VerbatimReply {
-  constructor(
-    readonly format: 'txt' | 'mkd',
-    readonly text: string,
-  ) {}
+  readonly format: 'txt' | 'mkd';
+  readonly text: string;
+
+  constructor(format: 'txt' | 'mkd', text: string) {
+    this.format = format;
+    this.text = text;
+  }
 }
 
 /** `:0` or `:1` in RESP2, `#f` or `#t` in RESP3. */
 export class BooleanReply {
-  constructor(readonly value: boolean) {}
+  readonly value: boolean;
+
+  constructor(value: boolean) {
+    this.value = value;
+  }
 }
