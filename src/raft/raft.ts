@@ -1,0 +1,544 @@
+/**
+ * The consensus core of one group on one server: elections, replication, commitment.
+ *
+ * It is a synchronous state machine without I/O. Whoever owns it (`host.ts` in production, a test, the simulator) calls
+ * `tick`, `step`, `propose`, `read`, and at the end of a turn takes `ready()`: messages, entries to write, entries to
+ * apply. It does them and reports back with `persisted` and `applied`. Nothing waits in here, so no two things can be
+ * half done at once, and the same bytes run in production and in a test.
+ *
+ * The safe order is in the data. `messages` may leave at once: what a leader sends. `messagesAfterSave` only once
+ * `save` is durable: votes, vote requests, acknowledgements. Nobody can acknowledge before the disk by forgetting a
+ * rule. The leader's own acknowledgement, and a candidate's vote for itself, are counted in `persisted` and nowhere else.
+ *
+ * Sources: Ongaro & Ousterhout 2014 (the paper; § numbers), Ongaro's thesis, and the shape of etcd/raft (Ready, Step,
+ * asynchronous storage writes). Always on: pre-vote (thesis 9.6), check-quorum and leader stickiness (6.2, 4.2.3).
+ */
+import { assert, unreachable } from '../lib/assert.ts';
+import type { Random } from '../lib/env.ts';
+import { CorruptionError } from '../lib/errors.ts';
+import { Leader } from './leader.ts';
+import { checkLimits, type RaftLimits } from './limits.ts';
+import { type LogStart, RaftLog } from './log.ts';
+import type { AppendEntries, Heartbeat, Message, PreVote, RequestVote } from './messages.ts';
+import { Quorum } from './quorum.ts';
+import { type Entry, type GroupId, type HardState, NOBODY, type NodeId } from './types.ts';
+
+export type Role = 'follower' | 'preCandidate' | 'candidate' | 'leader';
+
+export interface RaftOptions {
+  readonly group: GroupId;
+  readonly id: NodeId;
+  readonly voters: readonly NodeId[];
+  readonly limits: RaftLimits;
+  readonly hardState: HardState;
+  readonly log: LogStart;
+  readonly random: Random;
+  readonly nowMs: number;
+}
+
+export type Proposed =
+  | { readonly accepted: true; readonly index: number; readonly term: number }
+  | { readonly accepted: false; readonly reason: 'not-leader' | 'full' | 'transferring' };
+
+/** To be written in one atomic, durable step; `persisted(token)` reports it. Tokens count up. */
+export interface Save {
+  readonly token: number;
+  /** Present when it changed. */
+  readonly hardState: HardState | undefined;
+  /** The first index written; what the disk holds from here on is void. Equals the first of `entries`. */
+  readonly truncateFrom: number | undefined;
+  readonly entries: readonly Entry[];
+}
+
+export interface Ready {
+  readonly messages: readonly Message[];
+  readonly save: Save | undefined;
+  /** May leave when `save`, and every save handed out before it, is durable. */
+  readonly messagesAfterSave: readonly Message[];
+  /** To be applied, in order; the next come after `applied`. */
+  readonly committed: readonly Entry[];
+  /** Reads that may run once `index` is applied. */
+  readonly reads: readonly { readonly context: number; readonly index: number }[];
+  /** Entries to read from the disk; answered with `fetched`. */
+  readonly fetches: readonly { readonly to: NodeId; readonly from: number; readonly bytesMax: number }[];
+}
+
+export class Raft {
+  readonly group: GroupId;
+  readonly id: NodeId;
+  readonly limits: RaftLimits;
+  readonly quorum: Quorum;
+  readonly log: RaftLog;
+
+  role: Role = 'follower';
+  term: number;
+  votedFor: NodeId;
+  leaderId: NodeId = NOBODY;
+  nowMs: number;
+  /** The least that any member has on its disk, as far as this server has been told. */
+  allMatchedIndex = 0;
+
+  readonly #random: Random;
+  #leader: Leader | undefined;
+  /** Who has answered the present (pre-)election, and how. */
+  #votes = new Map<NodeId, boolean>();
+  /** When a leader of this term was heard last. */
+  #leaderContactMs = Number.NEGATIVE_INFINITY;
+  #electionDueMs = 0;
+  #diskStalled = false;
+
+  #messages: Message[] = [];
+  #messagesAfterSave: Message[] = [];
+  #reads: { context: number; index: number }[] = [];
+  #fetches: { to: NodeId; from: number; bytesMax: number }[] = [];
+  #savedHardState: HardState;
+  #lastToken = 0;
+  #persistedToken = 0;
+  /** The save that makes the vote for oneself durable. */
+  #ownVoteToken = 0;
+  #applyingTo: number;
+  /** Reads of this server that no leader has answered yet: context, and when it was asked for last. */
+  readonly #pendingReads = new Map<number, number>();
+  #nextReadContext: number;
+
+  constructor(options: RaftOptions) {
+    checkLimits(options.limits);
+    assert(options.voters.includes(options.id), 'a server is one of its voters', options.id);
+    this.group = options.group;
+    this.id = options.id;
+    this.limits = options.limits;
+    this.quorum = new Quorum(options.voters);
+    this.log = new RaftLog(options.log);
+    this.term = options.hardState.term;
+    this.votedFor = options.hardState.votedFor;
+    assert(
+      this.term >= this.log.lastTerm,
+      'no entry is of a term still to come',
+      this.term,
+      this.log.lastTerm,
+    );
+    this.nowMs = options.nowMs;
+    this.#random = options.random;
+    this.#savedHardState = options.hardState;
+    this.#applyingTo = this.log.appliedIndex;
+    // From a random place on, so that an answer meant for an earlier life of this server finds nobody.
+    this.#nextReadContext = options.random.below(2 ** 40) + 1;
+    this.#resetElectionTimer();
+  }
+
+  get leader(): Leader | undefined {
+    return this.#leader;
+  }
+
+  /** When `tick` is due, if nothing happens before. */
+  get deadlineMs(): number {
+    if (this.#leader !== undefined) return this.#leader.heartbeatDueMs;
+    if (this.#pendingReads.size === 0) return this.#electionDueMs;
+    return Math.min(this.#electionDueMs, this.nowMs + this.limits.heartbeatIntervalMs);
+  }
+
+  /** Time has come to `nowMs`; call it at the beginning of every turn too. */
+  tick(nowMs: number): void {
+    assert(nowMs >= this.nowMs, 'time never goes back', nowMs, this.nowMs);
+    this.nowMs = nowMs;
+    if (this.#leader === undefined) {
+      this.#askAgainForReads();
+      if (nowMs >= this.#electionDueMs) this.#electionTimeout();
+      return;
+    }
+    if (!this.#leader.hearsMajority() || this.#diskStalled) this.#becomeFollower(this.term, NOBODY);
+  }
+
+  /** The disk has (not) finished a write for so long that this server should not lead. */
+  diskStalled(stalled: boolean): void {
+    this.#diskStalled = stalled;
+  }
+
+  propose(data: Uint8Array): Proposed {
+    const leader = this.#leader;
+    if (leader === undefined) return { accepted: false, reason: 'not-leader' };
+    if (leader.transferTarget !== NOBODY) return { accepted: false, reason: 'transferring' };
+    if (!leader.admits(data.length)) return { accepted: false, reason: 'full' };
+    const index = this.log.lastIndex + 1;
+    leader.append({ index, term: this.term, type: 'data', data });
+    return { accepted: true, index, term: this.term };
+  }
+
+  /**
+   * Asks for an index to read at; a later `Ready.reads` carries the returned context once. If leadership is lost or no
+   * leader is known, the question is put to the next one: there is no deadline in here.
+   */
+  read(): number {
+    const context = this.#nextReadContext++;
+    this.#pendingReads.set(context, Number.NEGATIVE_INFINITY);
+    if (this.#leader !== undefined) this.#leader.requestRead({ from: this.id, context });
+    else this.#askAgainForReads();
+    return context;
+  }
+
+  transferLeadership(to: NodeId): void {
+    if (to !== this.id) this.#leader?.transferTo(to);
+  }
+
+  /** A message to `peer` could not be sent. */
+  unreachable(peer: NodeId): void {
+    this.#leader?.unreachable(peer);
+  }
+
+  fetched(to: NodeId, entries: readonly Entry[]): void {
+    this.#leader?.fetched(to, entries);
+  }
+
+  /** Everything handed out up to this `Save.token` is durable. */
+  persisted(token: number): void {
+    assert(token > this.#persistedToken, 'saves finish in order', token, this.#persistedToken);
+    this.#persistedToken = token;
+    this.log.saved(token);
+    if (this.role === 'candidate' && token >= this.#ownVoteToken) this.#countVote(this.id, true);
+    this.#leader?.advanceCommit();
+  }
+
+  applied(index: number): void {
+    this.log.appliedTo(index);
+    this.log.trimMemory(this.limits.logMemoryBytesMax);
+  }
+
+  /** The disk has let go of all entries up to `index`. */
+  compacted(index: number): void {
+    assert(index <= this.allMatchedIndex, 'what a member still needs is kept', index, this.allMatchedIndex);
+    this.log.compactTo(index);
+  }
+
+  /** What the turn has brought about. The caller must do all of it. */
+  ready(): Ready {
+    if (this.#leader !== undefined) {
+      this.#leader.flush();
+      this.allMatchedIndex = Math.max(this.allMatchedIndex, this.#leader.allMatchedIndex);
+      for (const read of this.#leader.confirmedReads())
+        this.#readConfirmed(read.from, read.context, read.index);
+    }
+    const ready = {
+      messages: this.#messages,
+      save: this.#takeSave(),
+      messagesAfterSave: this.#messagesAfterSave,
+      committed: this.#takeCommitted(),
+      reads: this.#reads,
+      fetches: this.#fetches,
+    };
+    this.#messages = [];
+    this.#messagesAfterSave = [];
+    this.#reads = [];
+    this.#fetches = [];
+    return ready;
+  }
+
+  #takeSave(): Save | undefined {
+    const { term, votedFor } = this;
+    const changed = term !== this.#savedHardState.term || votedFor !== this.#savedHardState.votedFor;
+    const token = this.#lastToken + 1;
+    const unsaved = this.log.takeUnsaved(token);
+    if (!changed && unsaved === undefined) return undefined;
+    this.#lastToken = token;
+    if (changed) this.#savedHardState = { term, votedFor };
+    const hardState = changed ? this.#savedHardState : undefined;
+    return { token, hardState, truncateFrom: unsaved?.from, entries: unsaved?.entries ?? [] };
+  }
+
+  #takeCommitted(): Entry[] {
+    if (this.#applyingTo > this.log.appliedIndex) return [];
+    const entries = this.log.nextToApply(this.limits.applyBytesMax);
+    if (entries.length > 0) this.#applyingTo = entries.at(-1)!.index;
+    return entries;
+  }
+
+  // Messages. First what the term alone decides, then by type.
+
+  step(m: Message): void {
+    assert(m.group === this.group && m.to === this.id, 'a message is for this replica', m.group, m.to);
+    if (!this.quorum.voters.includes(m.from)) return;
+    if (m.term < this.term) return this.#stepOlderTerm(m);
+    if (m.term > this.term && !this.#stepNewerTerm(m)) return;
+    switch (m.type) {
+      case 'PreVote':
+        return this.#preVote(m);
+      case 'PreVoteResponse':
+        if (this.role === 'preCandidate') this.#countVote(m.from, m.voteGranted);
+        return;
+      case 'RequestVote':
+        return this.#requestVote(m);
+      case 'RequestVoteResponse':
+        if (this.role === 'candidate') this.#countVote(m.from, m.voteGranted);
+        return;
+      case 'AppendEntries':
+        return this.#appendEntries(m);
+      case 'AppendEntriesResponse':
+        return this.#leader?.appendEntriesResponse(m);
+      case 'Heartbeat':
+        return this.#heartbeat(m);
+      case 'HeartbeatResponse':
+        return this.#leader?.heartbeatResponse(m);
+      case 'ReadIndex':
+        return this.#leader?.requestRead({ from: m.from, context: m.context });
+      case 'ReadIndexResponse':
+        return this.#readAnswered(m.context, m.index);
+      case 'TimeoutNow':
+        if (this.role !== 'leader' && !this.#diskStalled) this.#campaign(true);
+        return;
+      default:
+        unreachable(m);
+    }
+  }
+
+  /** The sender is behind: if it asks for something, the answer carries our term, and that will bring it up. */
+  #stepOlderTerm(m: Message): void {
+    const { group, id: from, term } = this;
+    if (m.type === 'PreVote') {
+      this.send({ type: 'PreVoteResponse', group, from, to: m.from, term, voteGranted: false });
+    } else if (m.type === 'RequestVote') {
+      this.#sendAfterSave({ type: 'RequestVoteResponse', group, from, to: m.from, term, voteGranted: false });
+    } else if (m.type === 'AppendEntries' || m.type === 'Heartbeat') {
+      this.#refuse(m.from, { prevLogIndex: 0, conflictIndex: 0, conflictTerm: 0 });
+    }
+  }
+
+  /** The sender is ahead of us. False if that is of no concern. */
+  #stepNewerTerm(m: Message): boolean {
+    const asksForVote = m.type === 'PreVote' || m.type === 'RequestVote';
+    const transfer = m.type === 'RequestVote' && m.leadershipTransfer;
+    // A server that just heard a leader helps nobody to depose it: it may be the asker that is cut off. (thesis 4.2.3)
+    if (asksForVote && !transfer && this.#leaderIsAlive()) return false;
+    // A pre-vote is about a term to come, which begins only with the real election.
+    if (m.type === 'PreVote') return true;
+    if (m.type === 'PreVoteResponse' && m.voteGranted) return m.term === this.term + 1;
+    const fromLeader = m.type === 'AppendEntries' || m.type === 'Heartbeat';
+    this.#becomeFollower(m.term, fromLeader ? m.from : NOBODY);
+    return true;
+  }
+
+  #leaderIsAlive(): boolean {
+    if (this.leaderId === this.id) return true;
+    return this.leaderId !== NOBODY && this.nowMs - this.#leaderContactMs < this.limits.electionTimeoutMs;
+  }
+
+  send(message: Message): void {
+    this.#messages.push(message);
+  }
+
+  #sendAfterSave(message: Message): void {
+    this.#messagesAfterSave.push(message);
+  }
+
+  fetch(request: { to: NodeId; from: number; bytesMax: number }): void {
+    this.#fetches.push(request);
+  }
+
+  // Elections (§5.2, §5.4.1; pre-vote: thesis 9.6)
+
+  #electionTimeout(): void {
+    this.#resetElectionTimer();
+    if (!this.#diskStalled) this.#preCampaign();
+  }
+
+  /** Between one and two election timeouts, so that servers seldom ask at the same time. */
+  #resetElectionTimer(): void {
+    const { electionTimeoutMs } = this.limits;
+    this.#electionDueMs = this.nowMs + electionTimeoutMs + this.#random.below(electionTimeoutMs);
+  }
+
+  #preCampaign(): void {
+    assert(this.role !== 'leader', 'a leader does not campaign', this.term);
+    this.role = 'preCandidate';
+    this.leaderId = NOBODY;
+    this.#votes = new Map();
+    const { group, id: from, log } = this;
+    const { lastIndex: lastLogIndex, lastTerm: lastLogTerm } = log;
+    for (const to of this.#others()) {
+      this.send({ type: 'PreVote', group, from, to, term: this.term + 1, lastLogIndex, lastLogTerm });
+    }
+    this.#countVote(from, true);
+  }
+
+  #campaign(leadershipTransfer: boolean): void {
+    assert(this.role !== 'leader', 'a leader does not campaign', this.term);
+    this.role = 'candidate';
+    this.term++;
+    this.votedFor = this.id;
+    this.leaderId = NOBODY;
+    this.#votes = new Map();
+    this.#retrySoon();
+    // The requests too wait for the disk. If they left first and this server crashed, it could wake up in the old term
+    // with a shorter log, ask again for the same term, and count votes that were given to its previous, longer log.
+    this.#ownVoteToken = this.#lastToken + 1;
+    const { group, id: from, term, log } = this;
+    const { lastIndex: lastLogIndex, lastTerm: lastLogTerm } = log;
+    for (const to of this.#others()) {
+      this.#sendAfterSave({
+        type: 'RequestVote',
+        ...{ group, from, to, term, lastLogIndex, lastLogTerm, leadershipTransfer },
+      });
+    }
+  }
+
+  /** An election that nobody wins is tried again sooner than a leader is suspected: nobody is leading meanwhile. */
+  #retrySoon(): void {
+    const { electionTimeoutMs } = this.limits;
+    const half = Math.ceil(electionTimeoutMs / 2);
+    this.#electionDueMs = this.nowMs + half + this.#random.below(half);
+  }
+
+  #countVote(voter: NodeId, granted: boolean): void {
+    if (!this.#votes.has(voter)) this.#votes.set(voter, granted);
+    let yes = 0;
+    for (const vote of this.#votes.values()) if (vote) yes++;
+    const no = this.#votes.size - yes;
+    if (this.quorum.isMajority(yes)) {
+      if (this.role === 'preCandidate') this.#campaign(false);
+      else this.#becomeLeader();
+    } else if (this.quorum.isMajority(no)) {
+      this.#becomeFollower(this.term, NOBODY);
+    }
+  }
+
+  #preVote(m: PreVote): void {
+    const voteGranted = m.term > this.term && this.log.isUpToDate(m.lastLogIndex, m.lastLogTerm);
+    const { group, id: from } = this;
+    const term = voteGranted ? m.term : this.term;
+    this.send({ type: 'PreVoteResponse', group, from, to: m.from, term, voteGranted });
+  }
+
+  #requestVote(m: RequestVote): void {
+    const free = this.votedFor === m.from || (this.votedFor === NOBODY && this.leaderId === NOBODY);
+    const voteGranted = free && this.log.isUpToDate(m.lastLogIndex, m.lastLogTerm);
+    if (voteGranted) {
+      this.votedFor = m.from;
+      this.#resetElectionTimer();
+    }
+    const { group, id: from, term } = this;
+    this.#sendAfterSave({ type: 'RequestVoteResponse', group, from, to: m.from, term, voteGranted });
+  }
+
+  // Roles. These two, #preCampaign and #campaign are the only places where the role changes.
+
+  #becomeFollower(term: number, leaderId: NodeId): void {
+    assert(term >= this.term, 'terms never go back', term, this.term);
+    const wasLeader = this.#leader;
+    if (term > this.term) this.votedFor = NOBODY;
+    this.term = term;
+    this.role = 'follower';
+    this.leaderId = leaderId;
+    this.#leader = undefined;
+    this.#votes = new Map();
+    // One that has lost an election keeps its timer: it was set for the next try.
+    if (wasLeader !== undefined || leaderId !== NOBODY) this.#resetElectionTimer();
+    if (leaderId === NOBODY) return;
+    this.#leaderContactMs = this.nowMs;
+    for (const context of this.#pendingReads.keys())
+      this.#pendingReads.set(context, Number.NEGATIVE_INFINITY);
+    this.#askAgainForReads();
+  }
+
+  #becomeLeader(): void {
+    assert(this.role === 'candidate', 'a leader was a candidate', this.role);
+    assert(this.votedFor === this.id, 'a leader has voted for itself', this.votedFor);
+    this.role = 'leader';
+    this.leaderId = this.id;
+    this.#votes = new Map();
+    this.#leader = new Leader(this);
+    // An entry of its own term, at once: what came before can be committed only together with it. (§5.4.2, §8)
+    const noop = {
+      index: this.log.lastIndex + 1,
+      term: this.term,
+      type: 'noop' as const,
+      data: new Uint8Array(),
+    };
+    this.#leader.append(noop);
+    for (const context of this.#pendingReads.keys()) this.#leader.requestRead({ from: this.id, context });
+  }
+
+  #others(): NodeId[] {
+    return this.quorum.voters.filter((voter) => voter !== this.id);
+  }
+
+  // The follower's side of replication (§5.3)
+
+  /** A message that only the leader of this term can have sent. */
+  #heardLeader(from: NodeId): void {
+    assert(this.role !== 'leader', 'a term has one leader (§5.2)', from, this.id, this.term);
+    if (this.leaderId !== from || this.role !== 'follower') this.#becomeFollower(this.term, from);
+    this.#leaderContactMs = this.nowMs;
+    this.#resetElectionTimer();
+  }
+
+  #appendEntries(m: AppendEntries): void {
+    this.#heardLeader(m.from);
+    const { log } = this;
+    // What is committed here is in every leader's log: there is nothing to compare, and it may be compacted.
+    const known = m.prevLogIndex < log.commitIndex;
+    if (!known && !log.matches(m.prevLogIndex, m.prevLogTerm)) {
+      const agree = log.findConflictByTerm(m.prevLogIndex, m.prevLogTerm);
+      const { prevLogIndex } = m;
+      return this.#refuse(m.from, { prevLogIndex, conflictIndex: agree.index, conflictTerm: agree.term });
+    }
+    log.merge(known ? m.entries.filter((entry) => entry.index > log.commitIndex) : m.entries);
+    const lastNewIndex = m.prevLogIndex + m.entries.length;
+    // "commitIndex = min(leaderCommit, index of last new entry)": what lies behind it here may not be the leader's.
+    log.commitTo(Math.min(m.leaderCommit, lastNewIndex));
+    this.#acknowledge(m, lastNewIndex);
+  }
+
+  #acknowledge(m: AppendEntries, matchIndex: number): void {
+    const { group, id: from, term } = this;
+    this.#sendAfterSave({
+      type: 'AppendEntriesResponse',
+      ...{ group, from, to: m.from, term, success: true, prevLogIndex: m.prevLogIndex, matchIndex },
+      ...{ conflictIndex: 0, conflictTerm: 0 },
+    });
+  }
+
+  #refuse(to: NodeId, at: { prevLogIndex: number; conflictIndex: number; conflictTerm: number }): void {
+    const { group, id: from, term } = this;
+    // The term must be durable before the sender learns of it, as with a vote.
+    this.#sendAfterSave({
+      type: 'AppendEntriesResponse',
+      ...{ group, from, to, term, success: false, matchIndex: 0, ...at },
+    });
+  }
+
+  #heartbeat(m: Heartbeat): void {
+    this.#heardLeader(m.from);
+    if (m.leaderCommit > this.log.lastIndex) {
+      // The leader was told that we have this entry. We do not: the disk has lost what it had confirmed.
+      throw new CorruptionError(
+        `the log ends at ${this.log.lastIndex}, but this server acknowledged entries up to ${m.leaderCommit}: ` +
+          'its data were lost or replaced by older ones. It must not vote again under this identity',
+      );
+    }
+    this.log.commitTo(m.leaderCommit);
+    this.allMatchedIndex = Math.max(this.allMatchedIndex, m.allMatchedIndex);
+    const { group, id: from, term } = this;
+    this.send({ type: 'HeartbeatResponse', group, from, to: m.from, term, readRound: m.readRound });
+  }
+
+  // Reads (thesis 6.4): this server's own, whoever leads
+
+  /** Puts every unanswered question to the leader, once per heartbeat interval. */
+  #askAgainForReads(): void {
+    if (this.leaderId === NOBODY || this.#leader !== undefined) return;
+    const { group, id: from, leaderId: to, term } = this;
+    for (const [context, askedMs] of this.#pendingReads) {
+      if (this.nowMs - askedMs < this.limits.heartbeatIntervalMs) continue;
+      this.#pendingReads.set(context, this.nowMs);
+      this.send({ type: 'ReadIndex', group, from, to, term, context });
+    }
+  }
+
+  #readConfirmed(asker: NodeId, context: number, index: number): void {
+    if (asker === this.id) return this.#readAnswered(context, index);
+    const { group, id: from, term } = this;
+    this.send({ type: 'ReadIndexResponse', group, from, to: asker, term, context, index });
+  }
+
+  #readAnswered(context: number, index: number): void {
+    if (this.#pendingReads.delete(context)) this.#reads.push({ context, index });
+  }
+}
