@@ -2,8 +2,8 @@
  * The consensus core of one group on one server: elections, replication, commitment.
  *
  * It is a synchronous state machine without I/O. Whoever owns it (`host.ts` in production, a test, the simulator) calls
- * `tick`, `step`, `propose`, `read`, and at the end of a turn takes `ready()`: messages, entries to write, entries to
- * apply. It does them and reports back with `persisted` and `applied`. Nothing waits in here, so no two things can be
+ * `tick`, `step`, `propose`, `read`, and at the end of a turn takes `ready()`, messages and entries to write, and
+ * `takeCommitted()`, entries to apply. It does them and reports back with `persisted` and `applied`. Nothing waits in here, so no two things can be
  * half done at once, and the same bytes run in production and in a test.
  *
  * The safe order is in the data. `messages` may leave at once: what a leader sends. `messagesAfterSave` only once
@@ -55,8 +55,6 @@ export interface Ready {
   readonly save: Save | undefined;
   /** May leave when `save`, and every save handed out before it, is durable. */
   readonly messagesAfterSave: readonly Message[];
-  /** To be applied, in order; the next come after `applied`. */
-  readonly committed: readonly Entry[];
   /** Reads that may run once `index` is applied. */
   readonly reads: readonly { readonly context: number; readonly index: number }[];
   /** Entries to read from the disk; answered with `fetched`. */
@@ -221,7 +219,6 @@ export class Raft {
       messages: this.#messages,
       save: this.#takeSave(),
       messagesAfterSave: this.#messagesAfterSave,
-      committed: this.#takeCommitted(),
       reads: this.#reads,
       fetches: this.#fetches,
     };
@@ -244,7 +241,8 @@ export class Raft {
     return { token, hardState, truncateFrom: unsaved?.from, entries: unsaved?.entries ?? [] };
   }
 
-  #takeCommitted(): Entry[] {
+  /** To be applied, in order, each handed out once; the next ones come after `applied`. */
+  takeCommitted(): readonly Entry[] {
     if (this.#applyingTo > this.log.appliedIndex) return [];
     const entries = this.log.nextToApply(this.limits.applyBytesMax);
     if (entries.length > 0) this.#applyingTo = entries.at(-1)!.index;
