@@ -31,6 +31,13 @@ export type CommandFlag =
 /** Where a command's keys stand in argv (0 is the name): first, last (negative counts from the end) and step. */
 export type KeyPositions = readonly [first: number, last: number, step: number];
 export const NO_KEYS: KeyPositions = [0, 0, 0];
+const NO_INDEXES = { first: 1, last: 0, step: 1 };
+
+/** The positions in an argv of `argc` arguments, for a loop from first to last by step. */
+export function keyIndexes(keys: KeyPositions, argc: number): { first: number; last: number; step: number } {
+  const [first, last, step] = keys;
+  return first === 0 ? NO_INDEXES : { first, last: last < 0 ? argc + last : last, step };
+}
 
 /** One argument, as COMMAND DOCS describes it, for the hints of redis-cli. */
 export interface CommandArgument {
@@ -64,6 +71,13 @@ export interface CommandRow {
   readonly complexity: string;
   readonly categories: readonly string[];
   readonly arguments?: readonly CommandArgument[];
+  /** What the command does to its keys, in the words of COMMAND INFO's key specification: RO, RW, OW, RM, access ... */
+  readonly keyFlags?: readonly string[];
+  readonly keyNotes?: string;
+  /** Hints for clients and proxies, as COMMAND INFO gives them. */
+  readonly tips?: readonly string[];
+  readonly history?: readonly (readonly [version: string, change: string])[];
+  readonly deprecated?: { readonly since: string; readonly replacedBy: string };
   readonly subcommands?: readonly CommandRow[];
 }
 
@@ -88,11 +102,13 @@ export interface WriteCommand extends CommandRow {
 export interface Database {
   /** Milliseconds since 1970 by the log: the leader stamped it into the entry, it never goes back. */
   readonly nowMs: number;
+  /** No string may grow longer (proto-max-bulk-len); the same on every server, or replicas differ. */
+  readonly stringBytesMax: number;
   /** The live value, or undefined when the key is missing or has expired by `nowMs`. */
   get(key: Uint8Array): Value | undefined;
-  /** Stores a copy of neither: what is passed belongs to the keyspace from now on, views of an entry must be copied first. */
+  /** Copies what it keeps, so that both may be views of an entry. Bytes with a buffer of their own may be kept as they are. */
   set(key: Uint8Array, value: Value): void;
-  /** Whether there was a live key to delete. */
+  /** Whether there was a live key to delete. An expired one is removed too. */
   delete(key: Uint8Array): boolean;
   /** Keys, those included that have expired and are not yet removed, as Redis counts them. */
   readonly size: number;

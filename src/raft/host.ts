@@ -11,7 +11,7 @@
  * with the next entries. After TigerBeetle ("don't do things directly in reaction to external events").
  */
 import { assert } from '../lib/assert.ts';
-import type { Clock, Log, Timer } from '../lib/env.ts';
+import type { Clock, Timer } from '../lib/env.ts';
 import type { Message } from './messages.ts';
 import type { Proposed, Raft, Save } from './raft.ts';
 import { type GroupId, NOBODY, type NodeId, type StateMachine } from './types.ts';
@@ -27,7 +27,6 @@ export type HostLog = Pick<Wal, 'save' | 'read' | 'compact' | 'waitingSinceMs'>;
 
 export interface RaftHostOptions {
   readonly clock: Clock;
-  readonly log: Log;
   readonly wal: HostLog;
   readonly transport: Transport;
 }

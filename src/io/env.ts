@@ -1,0 +1,33 @@
+/**
+ * The real world: `Env` made of the operating system's clock, randomness, files, sockets, and classic-level.
+ */
+import type { Env } from '../lib/env.ts';
+import { SystemClock } from './clock.ts';
+import { SystemDisk } from './disk.ts';
+import { LevelStores } from './level.ts';
+import { createLog, type LevelledLog, type LogOptions } from './log.ts';
+import { SystemRandom } from './random.ts';
+import { TcpNetwork, type TcpOptions } from './tcp.ts';
+
+export interface SystemOptions {
+  readonly log: LogOptions;
+  readonly tcp: TcpOptions;
+}
+
+export interface SystemEnv extends Env {
+  readonly log: LevelledLog;
+}
+
+/** Throws what the operating system says when the log file cannot be opened. */
+export function createEnv(options: SystemOptions): SystemEnv {
+  const log = createLog(options.log);
+  const disk = new SystemDisk();
+  return {
+    clock: new SystemClock(),
+    random: new SystemRandom(),
+    disk,
+    network: new TcpNetwork(log, options.tcp),
+    stores: new LevelStores(disk),
+    log,
+  };
+}

@@ -1,0 +1,152 @@
+/**
+ * The data of a log entry: one batch of operations, from every client of every server that spoke in the same turn.
+ *
+ *   entry   version u8 | atMs u64 | run ...
+ *   run     session u64 | firstSeq u64 | count u32 | byteLength u32 | op ...       byteLength: of the ops
+ *   op      kind u8, then
+ *     0 command       db u8 | argc u32 | argc times: length u32, bytes
+ *     1 skip          fills the sequence number of a command that was given up before it was proposed
+ *     2 openSession   nonce u64          only in a run of session 0
+ *     3 advance       nothing but the time passes
+ *
+ * A run is what one server session sends, numbered firstSeq, firstSeq + 1, ...  The server at which a command arrives
+ * encodes it once; from there on the bytes of whole runs travel unchanged, through the peer link into the leader's entry.
+ * All numbers are little-endian.
+ */
+import { assert } from '../lib/assert.ts';
+import { asBuffer, ByteReader, type ByteWriter, MalformedError } from '../lib/bytes.ts';
+
+const FORMAT_VERSION = 1;
+const ENTRY_HEADER_BYTES = 9;
+export const RUN_HEADER_BYTES = 24;
+
+/** SELECT knows 0 to 15, as in Redis. */
+export const DATABASES = 16;
+
+/** The session of a run that needs none: its operations may be applied twice without harm. */
+export const NO_SESSION = 0;
+
+export const COMMAND = 0;
+export const SKIP = 1;
+export const OPEN_SESSION = 2;
+export const ADVANCE = 3;
+
+/** A whole run, header included. */
+export type EncodedRun = Uint8Array;
+
+export interface RunHeader {
+  readonly session: number;
+  readonly firstSeq: number;
+  /** Operations in the run, at least one. */
+  readonly count: number;
+}
+
+export function encodeCommandOp(writer: ByteWriter, db: number, argv: readonly Uint8Array[]): void {
+  assert(db >= 0 && db < DATABASES, 'a database is one of those that SELECT knows', db);
+  assert(argv.length > 0, 'a command has a name');
+  writer.u8(COMMAND);
+  writer.u8(db);
+  writer.u32(argv.length);
+  for (const arg of argv) writer.bytes(arg);
+}
+
+export function encodeSkipOp(writer: ByteWriter): void {
+  writer.u8(SKIP);
+}
+
+export function encodeOpenSessionOp(writer: ByteWriter, nonce: number): void {
+  writer.u8(OPEN_SESSION);
+  writer.u64(nonce);
+}
+
+export function encodeAdvanceOp(writer: ByteWriter): void {
+  writer.u8(ADVANCE);
+}
+
+/** Writes a run whose operations were encoded before. */
+export function encodeRun(writer: ByteWriter, run: RunHeader & { readonly ops: Uint8Array }): void {
+  assert(run.count > 0, 'a run holds an operation');
+  assert(
+    run.session !== NO_SESSION || run.firstSeq === 0,
+    'without a session nothing is numbered',
+    run.firstSeq,
+  );
+  writer.u64(run.session);
+  writer.u64(run.firstSeq);
+  writer.u32(run.count);
+  writer.u32(run.ops.length);
+  writer.raw(run.ops);
+}
+
+/** `atMs`: whole milliseconds since 1970 by the leader's clock. The entry's bytes are the caller's. */
+export function encodeEntry(atMs: number, runs: readonly EncodedRun[]): Uint8Array {
+  assert(Number.isSafeInteger(atMs) && atMs >= 0, 'the time is whole milliseconds since 1970', atMs);
+  let length = ENTRY_HEADER_BYTES;
+  for (const run of runs) length += run.length;
+  const entry = asBuffer(new Uint8Array(length));
+  entry[0] = FORMAT_VERSION;
+  entry.writeUInt32LE(atMs % 0x1_0000_0000, 1);
+  entry.writeUInt32LE(Math.floor(atMs / 0x1_0000_0000), 5);
+  let offset = ENTRY_HEADER_BYTES;
+  for (const run of runs) {
+    entry.set(run, offset);
+    offset += run.length;
+  }
+  return entry;
+}
+
+/** Who sent a run that `validateRun` has accepted, and what it is numbered. */
+export function runHeader(run: EncodedRun): RunHeader {
+  const reader = new ByteReader(run);
+  return { session: reader.u64(), firstSeq: reader.u64(), count: reader.u32() };
+}
+
+/**
+ * Whether `run` is one whole well-formed run. For what a peer sends, before it is proposed: once committed, every
+ * replica must be able to apply it. `accepts` says whether there is such a write command with so many arguments, the
+ * name included; the name is as the client typed it.
+ */
+export function validateRun(run: Uint8Array, accepts?: (name: string, argc: number) => boolean): boolean {
+  const reader = new ByteReader(run);
+  try {
+    const session = reader.u64();
+    const firstSeq = reader.u64();
+    const count = reader.u32();
+    if (reader.u32() !== reader.remaining || count === 0) return false;
+    if (session === NO_SESSION ? firstSeq !== 0 : firstSeq === 0) return false;
+    if (!Number.isSafeInteger(firstSeq + count)) return false;
+    for (let op = 0; op < count; op++) {
+      if (!validOp(reader, session, accepts)) return false;
+    }
+  } catch (error) {
+    if (error instanceof MalformedError) return false;
+    throw error;
+  }
+  return reader.remaining === 0;
+}
+
+function validOp(
+  reader: ByteReader,
+  session: number,
+  accepts: ((name: string, argc: number) => boolean) | undefined,
+): boolean {
+  switch (reader.u8()) {
+    case COMMAND: {
+      if (session === NO_SESSION || reader.u8() >= DATABASES) return false;
+      const argc = reader.u32();
+      if (argc === 0) return false;
+      const name = reader.bytes();
+      for (let i = 1; i < argc; i++) reader.raw(reader.u32());
+      return accepts === undefined || accepts(name.toString('latin1'), argc);
+    }
+    case SKIP:
+      return session !== NO_SESSION;
+    case OPEN_SESSION:
+      reader.u64();
+      return session === NO_SESSION;
+    case ADVANCE:
+      return true;
+    default:
+      return false;
+  }
+}

@@ -1,0 +1,106 @@
+/**
+ * One checkpoint: all that changed since the last, and the meta record, in one atomic batch of the store.
+ *
+ * It takes what is dirty at one index of the log and is filled into a batch slice by slice, because putting a hundred
+ * thousand entries at once would hold up everything else; the log goes on being applied meanwhile. This file knows
+ * neither clock nor turns: a host calls `fill` once per turn until it returns false, writes the batch, and reports.
+ */
+import { assert } from '../lib/assert.ts';
+import type { StoreBatch } from '../lib/env.ts';
+import type { GroupId } from '../raft/types.ts';
+import type { Frozen, Keyspace, Tombstone } from './keyspace.ts';
+import { encodeStored, type KeyRecord, metaKey } from './records.ts';
+
+export interface CheckpointEvents {
+  finished(): void;
+  failed(): void;
+}
+
+export class Checkpoint {
+  /** The last entry whose effects it holds: once finished, the log may be cut off up to here. */
+  readonly appliedIndex: number;
+  readonly appliedTerm: number;
+  /** Entries of the batch, the meta record included. */
+  readonly count: number;
+
+  readonly #group: GroupId;
+  readonly #keyspace: Keyspace;
+  readonly #frozen: Frozen;
+  readonly #meta: Uint8Array;
+  readonly #events: CheckpointEvents;
+  readonly #absent: Tombstone[] = [];
+  #db = 0;
+  #left: Iterator<[string, KeyRecord]>;
+  #state: 'filling' | 'full' | 'over' = 'filling';
+
+  /** Freezes the keyspace. `meta` is the encoded meta record of this very moment. */
+  constructor(
+    place: {
+      group: GroupId;
+      keyspace: Keyspace;
+      appliedIndex: number;
+      appliedTerm: number;
+      meta: Uint8Array;
+    },
+    events: CheckpointEvents,
+  ) {
+    this.appliedIndex = place.appliedIndex;
+    this.appliedTerm = place.appliedTerm;
+    this.#group = place.group;
+    this.#keyspace = place.keyspace;
+    this.#meta = place.meta;
+    this.#events = events;
+    this.#frozen = place.keyspace.freeze();
+    this.#left = this.#frozen.tables[0]!.entries();
+    this.count = this.#frozen.tables.reduce((sum, table) => sum + table.size, 1);
+  }
+
+  /** Puts up to `entries` entries into the batch, always the same one. Whether there are more. */
+  fill(batch: StoreBatch, entries: number): boolean {
+    assert(this.#state === 'filling', 'a checkpoint is filled until it is full', this.#state);
+    for (let left = entries; left > 0; ) {
+      const next = this.#left.next();
+      if (next.done === true) {
+        this.#db++;
+        if (this.#db === this.#frozen.tables.length) return this.#close(batch);
+        this.#left = this.#frozen.tables[this.#db]!.entries();
+        continue;
+      }
+      this.#put(batch, next.value[0], next.value[1]);
+      left--;
+    }
+    return true;
+  }
+
+  /** The batch is durable. */
+  finished(): void {
+    assert(this.#state === 'full', 'a checkpoint is finished when it was full', this.#state);
+    this.#state = 'over';
+    this.#keyspace.saved(this.#frozen, this.#absent);
+    this.#events.finished();
+  }
+
+  /** Nothing of the batch was written, or it was given up: everything is dirty again. */
+  failed(): void {
+    assert(this.#state !== 'over', 'a checkpoint ends once');
+    this.#state = 'over';
+    this.#keyspace.thaw(this.#frozen);
+    this.#events.failed();
+  }
+
+  #put(batch: StoreBatch, name: string, record: KeyRecord): void {
+    const key = this.#frozen.storedKeys.of(this.#db, name);
+    if (record.present) {
+      batch.put(key, encodeStored(record));
+    } else {
+      batch.delete(key);
+      this.#absent.push({ db: this.#db, name, record });
+    }
+  }
+
+  #close(batch: StoreBatch): boolean {
+    batch.put(metaKey(this.#group), this.#meta);
+    this.#state = 'full';
+    return false;
+  }
+}

@@ -1,0 +1,95 @@
+/**
+ * INCR, DECR, INCRBY and DECRBY: strings that are integers of 64 bits. (t_string.c, `incrDecrCommand`)
+ */
+import { asBuffer, fromLatin1 } from '../lib/bytes.ts';
+import type { Reply } from '../resp/reply.ts';
+import { type CommandArgument, type Database, NEVER, type WriteCommand } from './command.ts';
+import { DECREMENT_WOULD_OVERFLOW, NOT_AN_INTEGER, WOULD_OVERFLOW } from './errors.ts';
+import { addIntegers, INT64_MIN, type Integer, parseInteger } from './integer.ts';
+
+const NOTHING = asBuffer(new Uint8Array(0));
+
+/** The time to live stays. */
+function add(db: Database, key: Uint8Array, increment: Integer): Reply {
+  const old = db.get(key);
+  const value = old === undefined ? 0 : parseInteger(old.bytes);
+  if (value === undefined) return NOT_AN_INTEGER;
+  const sum = addIntegers(value, increment);
+  if (sum === undefined) return WOULD_OVERFLOW;
+  db.set(key, { type: 'string', bytes: fromLatin1(String(sum)), expireAtMs: old?.expireAtMs ?? NEVER });
+  return sum;
+}
+
+function addArgument(db: Database, argv: readonly Uint8Array[]): Reply {
+  const increment = parseInteger(argv[2] ?? NOTHING);
+  return increment === undefined ? NOT_AN_INTEGER : add(db, argv[1]!, increment);
+}
+
+function subtractArgument(db: Database, argv: readonly Uint8Array[]): Reply {
+  const refused = checkDecrement(argv);
+  if (refused !== undefined) return refused;
+  const decrement = parseInteger(argv[2]!)!;
+  // 0 - x and not -x: there is a -0 in JavaScript.
+  return add(db, argv[1]!, typeof decrement === 'bigint' ? -decrement : 0 - decrement);
+}
+
+function checkIncrement(argv: readonly Uint8Array[]): Reply | undefined {
+  return parseInteger(argv[2]!) === undefined ? NOT_AN_INTEGER : undefined;
+}
+
+/** The smallest integer has no negative. */
+function checkDecrement(argv: readonly Uint8Array[]): Reply | undefined {
+  const decrement = parseInteger(argv[2]!);
+  if (decrement === undefined) return NOT_AN_INTEGER;
+  return decrement === INT64_MIN ? DECREMENT_WOULD_OVERFLOW : undefined;
+}
+
+const KEY: CommandArgument = { name: 'key', type: 'key' };
+
+const COUNTER = {
+  kind: 'write',
+  flags: ['write', 'denyoom', 'fast'],
+  keys: [1, 1, 1],
+  keyFlags: ['RW', 'access', 'update'],
+  group: 'string',
+  complexity: 'O(1)',
+  categories: ['@write', '@string', '@fast'],
+  since: '1.0.0',
+} as const satisfies Partial<WriteCommand>;
+
+export const counterCommands: readonly WriteCommand[] = [
+  {
+    ...COUNTER,
+    name: 'incr',
+    arity: 2,
+    summary: 'Increment the integer value of a key by one',
+    arguments: [KEY],
+    run: (db, argv) => add(db, argv[1]!, 1),
+  },
+  {
+    ...COUNTER,
+    name: 'decr',
+    arity: 2,
+    summary: 'Decrement the integer value of a key by one',
+    arguments: [KEY],
+    run: (db, argv) => add(db, argv[1]!, -1),
+  },
+  {
+    ...COUNTER,
+    name: 'incrby',
+    arity: 3,
+    summary: 'Increment the integer value of a key by the given amount',
+    arguments: [KEY, { name: 'increment', type: 'integer' }],
+    check: checkIncrement,
+    run: addArgument,
+  },
+  {
+    ...COUNTER,
+    name: 'decrby',
+    arity: 3,
+    summary: 'Decrement the integer value of a key by the given number',
+    arguments: [KEY, { name: 'decrement', type: 'integer' }],
+    check: checkDecrement,
+    run: subtractArgument,
+  },
+];

@@ -1,0 +1,121 @@
+/**
+ * Brings the state machine's changes to the store now and then, so that the log can be cut and a restart is short.
+ *
+ * A checkpoint begins when enough has changed, or when the last one is a while ago. It is gathered slice by slice, one
+ * a turn, and written as one atomic, synced batch. A full disk is waited out: what has changed stays in memory, and the
+ * log keeps it; when too much has gathered so, `overfull` asks for clients' writes to be refused.
+ */
+
+import type { Checkpoint } from '../kv/checkpoint.ts';
+import type { KvStateMachine } from '../kv/state-machine.ts';
+import type { Clock, Log, Store, StoreBatch } from '../lib/env.ts';
+import { DiskFullError } from '../lib/errors.ts';
+
+export interface CheckpointerOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly store: Store;
+  readonly stateMachine: KvStateMachine;
+  /** The state after entry `index` is durable in the store. */
+  readonly onCheckpoint: (index: number) => void;
+  readonly onFatal: (error: Error) => void;
+}
+
+const DIRTY_BYTES_MAX = 32 << 20;
+const ENTRIES_MAX = 100_000;
+const INTERVAL_MS = 10_000;
+const SLICE_ENTRIES = 200;
+const RETRY_AFTER_FULL_MS = 1000;
+/** Changes in memory that the disk does not take. */
+const OVERFULL_BYTES = 256 << 20;
+
+export class Checkpointer {
+  readonly #options: CheckpointerOptions;
+  #underWay = false;
+  #checkpointedIndex: number;
+  #lastMs: number;
+  #notBeforeMs = 0;
+  #stopped = false;
+  #onIdle: (() => void) | undefined;
+
+  constructor(options: CheckpointerOptions) {
+    this.#options = options;
+    this.#checkpointedIndex = options.stateMachine.appliedIndex;
+    this.#lastMs = options.clock.monotonicMs();
+  }
+
+  get checkpointedIndex(): number {
+    return this.#checkpointedIndex;
+  }
+
+  get overfull(): boolean {
+    return this.#options.stateMachine.dirtyBytes > OVERFULL_BYTES;
+  }
+
+  /** After entries were applied, and now and then. */
+  consider(): void {
+    const { clock, stateMachine } = this.#options;
+    const nowMs = clock.monotonicMs();
+    if (this.#underWay || this.#stopped || nowMs < this.#notBeforeMs) return;
+    const entries = stateMachine.appliedIndex - this.#checkpointedIndex;
+    const due =
+      stateMachine.dirtyBytes >= DIRTY_BYTES_MAX ||
+      entries >= ENTRIES_MAX ||
+      (entries > 0 && nowMs - this.#lastMs >= INTERVAL_MS);
+    if (due) this.begin();
+  }
+
+  begin(): void {
+    const checkpoint = this.#options.stateMachine.beginCheckpoint();
+    if (checkpoint === undefined) return;
+    this.#underWay = true;
+    this.#fill(checkpoint, this.#options.store.batch());
+  }
+
+  #fill(checkpoint: Checkpoint, batch: StoreBatch): void {
+    if (checkpoint.fill(batch, SLICE_ENTRIES)) {
+      this.#options.clock.endOfTurn(() => this.#fill(checkpoint, batch));
+      return;
+    }
+    batch.write((error) => {
+      if (error === null) this.#finished(checkpoint);
+      else this.#failed(checkpoint, error);
+    });
+  }
+
+  #finished(checkpoint: Checkpoint): void {
+    checkpoint.finished();
+    this.#checkpointedIndex = checkpoint.appliedIndex;
+    this.#lastMs = this.#options.clock.monotonicMs();
+    this.#idle();
+    if (this.#stopped) return;
+    this.#options.onCheckpoint(checkpoint.appliedIndex);
+    const garbage = this.#options.stateMachine.takeGarbage();
+    if (garbage === undefined) return;
+    this.#options.store.clear(garbage, (error) => {
+      if (error !== null && !(error instanceof DiskFullError)) this.#options.onFatal(error);
+    });
+  }
+
+  #failed(checkpoint: Checkpoint, error: Error): void {
+    checkpoint.failed();
+    this.#idle();
+    if (!(error instanceof DiskFullError)) return this.#options.onFatal(error);
+    this.#options.log.warning('the disk is full: no checkpoint could be written', { reason: error.message });
+    this.#notBeforeMs = this.#options.clock.monotonicMs() + RETRY_AFTER_FULL_MS;
+  }
+
+  #idle(): void {
+    this.#underWay = false;
+    this.#onIdle?.();
+  }
+
+  /** Lets a checkpoint under way end. None begins any more. */
+  stop(): Promise<void> {
+    this.#stopped = true;
+    return new Promise((resolve) => {
+      if (this.#underWay) this.#onIdle = resolve;
+      else resolve();
+    });
+  }
+}

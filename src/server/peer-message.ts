@@ -1,0 +1,68 @@
+/**
+ * Everything that servers say to each other: Raft's messages, and writes that a client gave to a server which is not
+ * the leader. What replies a client gets is never among it: every server applies the whole log, so the server that took
+ * a command computes its reply itself, and no reply can reach the wrong client.
+ *
+ *   raft        0 | message (raft/wire.ts)
+ *   writes      1 | group u32 | run (kv/batch.ts, with its length before it)
+ *   diskFull    2 | group u32 | full u8
+ */
+
+import { unreachable } from '../lib/assert.ts';
+import { type ByteReader, type ByteWriter, MalformedError } from '../lib/bytes.ts';
+import type { Message } from '../raft/messages.ts';
+import type { GroupId, NodeId } from '../raft/types.ts';
+import { decodeMessage, encodeMessage, isBulk } from '../raft/wire.ts';
+
+export type PeerMessage =
+  | { readonly kind: 'raft'; readonly message: Message }
+  /** A run of writes for the leader to put into its log. One that is not the leader ignores it; the sender asks again. */
+  | { readonly kind: 'writes'; readonly group: GroupId; readonly run: Uint8Array }
+  /** The leader's disk is full (or no longer): clients' writes should be refused where they arrive. */
+  | { readonly kind: 'diskFull'; readonly group: GroupId; readonly full: boolean };
+
+/** Sends to other servers, now or never: what is lost on the way is noticed and sent again by those who need it. */
+export interface PeerTransport {
+  send(peer: NodeId, messages: readonly PeerMessage[]): void;
+}
+
+/** Whether it must not share a connection with heartbeats and votes, which it could delay. */
+export function isBulkMessage(m: PeerMessage): boolean {
+  return m.kind === 'writes' || (m.kind === 'raft' && isBulk(m.message));
+}
+
+export function encodePeerMessage(out: ByteWriter, m: PeerMessage): void {
+  switch (m.kind) {
+    case 'raft':
+      out.u8(0);
+      encodeMessage(out, m.message);
+      return;
+    case 'writes':
+      out.u8(1);
+      out.u32(m.group);
+      out.bytes(m.run);
+      return;
+    case 'diskFull':
+      out.u8(2);
+      out.u32(m.group);
+      out.u8(m.full ? 1 : 0);
+      return;
+    default:
+      unreachable(m);
+  }
+}
+
+/** Throws MalformedError. Bulk parts are views of what the reader reads. */
+export function decodePeerMessage(reader: ByteReader): PeerMessage {
+  const kind = reader.u8();
+  switch (kind) {
+    case 0:
+      return { kind: 'raft', message: decodeMessage(reader) };
+    case 1:
+      return { kind: 'writes', group: reader.u32(), run: reader.bytes() };
+    case 2:
+      return { kind: 'diskFull', group: reader.u32(), full: reader.u8() === 1 };
+    default:
+      throw new MalformedError(`a peer message of unknown kind ${kind}`);
+  }
+}

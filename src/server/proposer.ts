@@ -1,0 +1,109 @@
+/**
+ * The leader's side of writing: runs of writes from this server's clients and from the other servers become log entries.
+ *
+ * An entry takes all runs that have gathered. Usually one entry is under way at a time, and what comes meanwhile forms
+ * the next (group commit over the network as well as the disk): measured on two cores this is faster than sending each
+ * turn's runs at once, and costs a quarter less CPU. Where the round trip is long, a few more entries may be under way,
+ * so that waiting for one does not add its whole round trip to the next.
+ *
+ * The leader's clock is read here and nowhere later: `atMs` is the time at which everything in the entry happens.
+ */
+import { type EncodedRun, encodeEntry, validateRun } from '../kv/batch.ts';
+import type { Clock } from '../lib/env.ts';
+import type { Proposed } from '../raft/raft.ts';
+
+/** An entry takes runs up to this size, or one larger run. */
+const ENTRY_BYTES_MAX = 256 << 10;
+/** Entries under way when the next one is full. */
+const FULL_ENTRIES_UNDER_WAY_MAX = 16;
+/** Entries under way when the oldest of them has been so for a while. */
+const SLOW_ENTRIES_UNDER_WAY_MAX = 4;
+const SLOW_AFTER_MS = 2;
+
+export interface ProposerOptions {
+  readonly clock: Clock;
+  propose(data: Uint8Array): Proposed;
+  readonly isLeader: () => boolean;
+  readonly appliedIndex: () => number;
+  /** Whether there is a write command of this name that takes `argc` arguments. */
+  readonly accepts: (name: string, argc: number) => boolean;
+}
+
+export class Proposer {
+  readonly #options: ProposerOptions;
+  #runs: EncodedRun[] = [];
+  #runsBytes = 0;
+  /** Indexes of entries proposed and not yet applied here. */
+  #underWay: number[] = [];
+  #lastProposedMs = 0;
+  #lastAtMs = 0;
+
+  constructor(options: ProposerOptions) {
+    this.#options = options;
+  }
+
+  get gatheredBytes(): number {
+    return this.#runsBytes;
+  }
+
+  /** A run of this server's own clients. It stays unchanged from now on. */
+  offer(run: EncodedRun): void {
+    if (!this.#options.isLeader()) return;
+    this.#runs.push(run);
+    this.#runsBytes += run.length;
+  }
+
+  /**
+   * A run from a peer. It is proposed only if every replica can apply it: what is committed must never fail.
+   * False if it is malformed.
+   */
+  offerFromPeer(run: EncodedRun): boolean {
+    if (!validateRun(run, this.#options.accepts)) return false;
+    this.offer(run);
+    return true;
+  }
+
+  /** Leadership is lost: those who sent the runs will send them to the next leader. */
+  drop(): void {
+    this.#runs = [];
+    this.#runsBytes = 0;
+    this.#underWay = [];
+  }
+
+  /** Once a turn: proposes what may go. */
+  flush(): void {
+    const { clock, appliedIndex } = this.#options;
+    if (this.#runs.length === 0) return;
+    const applied = appliedIndex();
+    this.#underWay = this.#underWay.filter((index) => index > applied);
+    const nowMs = clock.monotonicMs();
+    while (this.#runs.length > 0 && this.#mayPropose(nowMs)) {
+      if (!this.#proposeNext()) return;
+      this.#lastProposedMs = nowMs;
+    }
+  }
+
+  #mayPropose(nowMs: number): boolean {
+    const count = this.#underWay.length;
+    if (count === 0) return true;
+    if (this.#runsBytes >= ENTRY_BYTES_MAX) return count < FULL_ENTRIES_UNDER_WAY_MAX;
+    return count < SLOW_ENTRIES_UNDER_WAY_MAX && nowMs - this.#lastProposedMs >= SLOW_AFTER_MS;
+  }
+
+  #proposeNext(): boolean {
+    let count = 1;
+    let bytes = this.#runs[0]!.length;
+    while (count < this.#runs.length && bytes + this.#runs[count]!.length <= ENTRY_BYTES_MAX) {
+      bytes += this.#runs[count]!.length;
+      count++;
+    }
+    const atMs = Math.max(this.#lastAtMs, this.#options.clock.wallMs());
+    const proposed = this.#options.propose(encodeEntry(atMs, this.#runs.slice(0, count)));
+    if (!proposed.accepted) return false;
+    this.#lastAtMs = atMs;
+    this.#runs.splice(0, count);
+    this.#runsBytes -= bytes;
+    this.#underWay.push(proposed.index);
+    return true;
+  }
+}

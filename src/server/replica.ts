@@ -1,0 +1,296 @@
+/**
+ * This server's replica of a group, whole: consensus core, log, store, state machine, and the ways in for clients'
+ * commands. It knows no socket and no client; `server.ts` puts those around it, the simulator other things.
+ *
+ *   write -> Writes --run--> Proposer (on the leader) --entry--> RaftHost -> log and peers
+ *                                                                   | committed
+ *   reply <- Writes <--applied-- KvStateMachine <-------------------+        Checkpointer -> store
+ *   read  -> Reads --> RaftHost (read index) --> KvStateMachine
+ */
+
+import type { ReadCommand } from '../kv/command.ts';
+import { KvStateMachine } from '../kv/state-machine.ts';
+import { dataCommands } from '../kv/table.ts';
+import { assert } from '../lib/assert.ts';
+import type { Env, Store, Timer } from '../lib/env.ts';
+import { CorruptionError } from '../lib/errors.ts';
+import { RaftHost } from '../raft/host.ts';
+import type { Message } from '../raft/messages.ts';
+import type { RaftLimits } from '../raft/limits.ts';
+import { EMPTY_LOG } from '../raft/log.ts';
+import { Raft } from '../raft/raft.ts';
+import { type GroupId, NOBODY, type NodeId } from '../raft/types.ts';
+import { Wal } from '../raft/wal.ts';
+import { Checkpointer } from './checkpointer.ts';
+import type { PeerMessage, PeerTransport } from './peer-message.ts';
+import { Proposer } from './proposer.ts';
+import { Reads } from './reads.ts';
+import { type Waiter, Writes } from './writes.ts';
+
+export interface ReplicaOptions {
+  readonly group: GroupId;
+  readonly id: NodeId;
+  readonly voters: readonly NodeId[];
+  /** The server's data directory; exists. */
+  readonly directory: string;
+  readonly store: Store;
+  readonly limits: RaftLimits;
+  readonly walSegmentBytes: number;
+  readonly memoryBytesMax: number;
+  readonly stringBytesMax: number;
+  readonly commandTimeoutMs: number;
+  readonly reads: 'linearizable' | 'local';
+  readonly transport: PeerTransport;
+  /** The disk failed or is corrupt: the process must end, after it has said so. */
+  readonly onFatal: (error: Error) => void;
+  /** Clients that were held back may go on. */
+  readonly onRoom: () => void;
+}
+
+/** How often deadlines and retries are looked at; they are that much late at most. */
+const TICK_MS = 50;
+
+export class Replica {
+  readonly raft: Raft;
+  readonly stateMachine: KvStateMachine;
+  readonly writes: Writes;
+  readonly #env: Env;
+  readonly #options: ReplicaOptions;
+  readonly #host: RaftHost;
+  readonly #wal: Wal;
+  readonly #proposer: Proposer;
+  readonly #reads: Reads;
+  readonly #checkpointer: Checkpointer;
+  #leaderDiskFull = false;
+  #toldDiskFull = false;
+  #ticker: Timer | undefined;
+  #stopped = false;
+
+  private constructor(
+    env: Env,
+    options: ReplicaOptions,
+    parts: { raft: Raft; stateMachine: KvStateMachine; wal: Wal; observer: Partial<ObserverTarget> },
+  ) {
+    this.#env = env;
+    this.#options = options;
+    this.raft = parts.raft;
+    this.stateMachine = parts.stateMachine;
+    this.#wal = parts.wal;
+    this.#host = new RaftHost({ clock: env.clock, wal: parts.wal, transport: this.#raftTransport() });
+    this.#proposer = this.#makeProposer();
+    this.writes = this.#makeWrites();
+    parts.observer.writes = this.writes;
+    this.#reads = this.#makeReads();
+    this.#checkpointer = this.#makeCheckpointer();
+    this.#host.add({
+      raft: this.raft,
+      stateMachine: this.stateMachine,
+      onTurn: () => this.#turn(),
+      onLeaderChange: (leaderId) => this.#leaderChanged(leaderId),
+    });
+    this.#tick();
+  }
+
+  /** Recovers what the directory holds, or begins anew. Throws CorruptionError, DiskFullError. */
+  static async start(env: Env, options: ReplicaOptions): Promise<Replica> {
+    const observer: Partial<ObserverTarget> = {};
+    const stateMachine = await KvStateMachine.recover(options.store, {
+      group: options.group,
+      observer: observe(observer),
+      onFatal: options.onFatal,
+      memoryBytesMax: options.memoryBytesMax,
+      stringBytesMax: options.stringBytesMax,
+    });
+    const { wal, recovered } = await Wal.open({
+      ...{ disk: env.disk, clock: env.clock, random: env.random, log: env.log, onFatal: options.onFatal },
+      directory: `${options.directory}/wal`,
+      segmentBytes: options.walSegmentBytes,
+      appliedIndexOf: () => stateMachine.appliedIndex,
+    });
+    const known = recovered.get(options.group);
+    if (known === undefined && stateMachine.appliedIndex > 0) {
+      throw new CorruptionError(`${options.directory} has a store and no log: the log was removed or lost`);
+    }
+    const raft = new Raft({
+      ...{ group: options.group, id: options.id, voters: options.voters, limits: options.limits },
+      hardState: known?.hardState ?? { term: 0, votedFor: NOBODY },
+      log: known?.log ?? EMPTY_LOG,
+      random: env.random,
+      nowMs: env.clock.monotonicMs(),
+    });
+    return new Replica(env, options, { raft, stateMachine, wal, observer });
+  }
+
+  // Ways in
+
+  /** Whether clients' writes are refused because there is no room for them. */
+  get diskFull(): boolean {
+    if (this.raft.role === 'leader') return this.#wal.full || this.#checkpointer.overfull;
+    return this.#leaderDiskFull;
+  }
+
+  write(db: number, argv: readonly Uint8Array[], waiter: Waiter): void {
+    assert(!this.#stopped, 'a replica that runs takes writes');
+    this.writes.submit(db, argv, waiter);
+  }
+
+  read(db: number, command: ReadCommand, argv: readonly Uint8Array[], waiter: Waiter): void {
+    assert(!this.#stopped, 'a replica that runs takes reads');
+    this.#reads.submit({ db, command, argv }, waiter);
+  }
+
+  receive(from: NodeId, messages: readonly PeerMessage[]): void {
+    if (this.#stopped) return;
+    for (const message of messages) {
+      if (message.kind === 'raft') this.#host.step([message.message]);
+      else if (message.kind === 'writes') this.#peerWrites(from, message.run);
+      else if (from === this.raft.leaderId) this.#leaderDiskFull = message.full;
+    }
+  }
+
+  #peerWrites(from: NodeId, run: Uint8Array): void {
+    if (!this.#proposer.offerFromPeer(run)) {
+      this.#env.log.warning('a peer sent writes that make no sense; they were ignored', { peer: from });
+      return;
+    }
+    if (this.diskFull) this.#tellDiskFull([from], true);
+    this.#host.turnSoon();
+  }
+
+  peerUnreachable(peer: NodeId): void {
+    if (!this.#stopped) this.#host.unreachable(peer);
+  }
+
+  /** Hands leadership, if this server has it, to the peer whose log is nearest to whole. */
+  giveUpLeadership(): void {
+    const { leader, quorum, id } = this.raft;
+    if (leader === undefined) return;
+    const others = quorum.voters.filter((voter) => voter !== id);
+    const match = (voter: NodeId) => leader.progressOf(voter)!.matchIndex;
+    others.sort((a, b) => match(b) - match(a));
+    if (others[0] !== undefined) this.#host.transferLeadership(this.raft.group, others[0]);
+  }
+
+  /** Ends service: a last checkpoint if the disk allows, then everything is closed but the store. */
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    this.#ticker?.cancel();
+    this.#host.stop();
+    this.#checkpointer.begin();
+    await this.#checkpointer.stop();
+    await this.#wal.close();
+  }
+
+  // The parts
+
+  #makeProposer(): Proposer {
+    return new Proposer({
+      clock: this.#env.clock,
+      propose: (data) => this.#host.propose(this.raft.group, data),
+      isLeader: () => this.raft.role === 'leader',
+      appliedIndex: () => this.stateMachine.appliedIndex,
+      accepts: acceptsWrite,
+    });
+  }
+
+  #makeWrites(): Writes {
+    const { commandTimeoutMs, onRoom, transport } = this.#options;
+    return new Writes({
+      ...{ clock: this.#env.clock, random: this.#env.random, commandTimeoutMs, onRoom },
+      turnSoon: () => this.#host.turnSoon(),
+      send: (leader, run) => {
+        if (leader === this.raft.id) this.#proposer.offer(run);
+        else transport.send(leader, [{ kind: 'writes', group: this.raft.group, run }]);
+      },
+    });
+  }
+
+  #makeReads(): Reads {
+    return new Reads({
+      clock: this.#env.clock,
+      commandTimeoutMs: this.#options.commandTimeoutMs,
+      mode: this.#options.reads,
+      whenReadable: (done) => this.#host.read(this.raft.group, done),
+      read: (query, done) => this.stateMachine.read(query, done),
+      submitAdvance: (waiter) => this.writes.submitAdvance(waiter),
+    });
+  }
+
+  #makeCheckpointer(): Checkpointer {
+    return new Checkpointer({
+      ...{ clock: this.#env.clock, log: this.#env.log, store: this.#options.store },
+      stateMachine: this.stateMachine,
+      onFatal: this.#options.onFatal,
+      onCheckpoint: (index) => this.#host.checkpointed(this.raft.group, index),
+    });
+  }
+
+  #raftTransport(): { send(peer: NodeId, messages: readonly Message[]): void } {
+    const { transport } = this.#options;
+    return {
+      send: (peer, messages) =>
+        transport.send(
+          peer,
+          messages.map((message) => ({ kind: 'raft' as const, message })),
+        ),
+    };
+  }
+
+  #turn(): void {
+    this.writes.flush();
+    this.#proposer.flush();
+    this.#checkpointer.consider();
+  }
+
+  #leaderChanged(leaderId: NodeId): void {
+    this.#leaderDiskFull = false;
+    if (this.raft.role !== 'leader') this.#proposer.drop();
+    this.writes.leaderChanged(leaderId);
+    const fields = { term: this.raft.term, leader: leaderId === NOBODY ? null : leaderId };
+    this.#env.log.notice(leaderId === this.raft.id ? 'became leader' : 'leader changed', fields);
+  }
+
+  #tick(): void {
+    this.writes.tick();
+    this.#reads.tick();
+    this.#checkpointer.consider();
+    this.#noticeDiskFull();
+    this.#ticker = this.#env.clock.after(TICK_MS, () => this.#tick());
+  }
+
+  /** A leader whose disk fills up, or is no longer full, says so: the others then refuse writes at their door. */
+  #noticeDiskFull(): void {
+    const full = this.raft.role === 'leader' && this.diskFull;
+    if (full === this.#toldDiskFull) return;
+    this.#toldDiskFull = full;
+    if (this.raft.role === 'leader') this.#tellDiskFull(this.raft.quorum.voters, full);
+  }
+
+  #tellDiskFull(peers: readonly NodeId[], full: boolean): void {
+    for (const peer of peers) {
+      if (peer === this.raft.id) continue;
+      this.#options.transport.send(peer, [{ kind: 'diskFull', group: this.raft.group, full }]);
+    }
+  }
+}
+
+interface ObserverTarget {
+  writes: Writes;
+}
+
+/** The state machine is made before `Writes` is; entries are applied only after both are. */
+function observe(target: Partial<ObserverTarget>) {
+  return {
+    applied: (...event: Parameters<Writes['applied']>) => target.writes!.applied(...event),
+    gap: (...event: Parameters<Writes['gap']>) => target.writes!.gap(...event),
+    sessionUnknown: (session: number) => target.writes!.sessionUnknown(session),
+    sessionOpened: (...event: Parameters<Writes['sessionOpened']>) => target.writes!.sessionOpened(...event),
+  };
+}
+
+function acceptsWrite(name: string, argc: number): boolean {
+  const command = dataCommands.get(name.toLowerCase());
+  if (command === undefined || command.kind !== 'write') return false;
+  return command.arity >= 0 ? argc === command.arity : argc >= -command.arity;
+}

@@ -1,0 +1,290 @@
+/**
+ * The state machine against a dumb twin that keeps everything in a Map, under random entries, with a memory far too
+ * small, with checkpoints that succeed, fail or are cut short by a crash, and with reads at any moment.
+ */
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import type { Database, Value } from '../../src/kv/command.ts';
+import { dataCommands } from '../../src/kv/table.ts';
+import { latin1 } from '../../src/lib/bytes.ts';
+import type { Entry } from '../../src/raft/types.ts';
+import type { Reply } from '../../src/resp/reply.ts';
+import { render } from './redis-server.ts';
+import { bytesOf, entryOf, OPEN, type Op, Replica, type Run } from './replica.ts';
+
+class TwinDatabase implements Database {
+  nowMs = 0;
+  readonly stringBytesMax = 1 << 29;
+  values: Map<string, Value>;
+
+  constructor(values = new Map<string, Value>()) {
+    this.values = values;
+  }
+
+  get size(): number {
+    return this.values.size;
+  }
+
+  get(key: Uint8Array): Value | undefined {
+    const value = this.values.get(latin1(key));
+    return value === undefined || this.nowMs > value.expireAtMs ? undefined : value;
+  }
+
+  set(key: Uint8Array, value: Value): void {
+    this.values.set(latin1(key), { ...value, bytes: Uint8Array.from(value.bytes) });
+  }
+
+  delete(key: Uint8Array): boolean {
+    const live = this.get(key) !== undefined;
+    this.values.delete(latin1(key));
+    return live;
+  }
+
+  flushAll(): void {
+    this.values = new Map();
+  }
+}
+
+/** What an entry does: `again` sends the last run once more, `ahead` leaves a gap. */
+type Step = {
+  readonly afterMs: number;
+  readonly ops: readonly Op[];
+  readonly trick: 'none' | 'again' | 'ahead';
+};
+
+interface History {
+  readonly entries: readonly Entry[];
+  /** By sequence number: the state after it, and its reply. */
+  readonly states: readonly ReadonlyMap<string, Value>[];
+  readonly replies: readonly string[];
+  /** By index: the last sequence number executed. */
+  readonly seqAt: readonly number[];
+}
+
+function historyOf(steps: readonly Step[]): History {
+  const twin = new TwinDatabase();
+  const entries: Entry[] = [entryOf(1, 1000, [OPEN])];
+  const states = [new Map<string, Value>()];
+  const replies = [''];
+  const seqAt = [0, 0];
+  let last: Run | undefined;
+  let nowMs = 1000;
+  for (const step of steps) {
+    nowMs += step.afterMs;
+    const seq = states.length;
+    const run: Run = { session: 1, firstSeq: seq, ops: step.ops };
+    const runs = [run];
+    if (step.trick === 'again' && last !== undefined) runs.unshift(last);
+    if (step.trick === 'ahead') runs.unshift({ ...run, firstSeq: seq + 1 });
+    last = run;
+    twin.nowMs = nowMs;
+    for (const op of step.ops) {
+      replies.push(render(runTwin(twin, op)));
+      states.push(new Map(twin.values));
+    }
+    entries.push(entryOf(entries.length + 1, nowMs, runs));
+    seqAt.push(states.length - 1);
+  }
+  return { entries, states, replies, seqAt };
+}
+
+function runTwin(twin: TwinDatabase, op: Op): Reply {
+  if (op.kind !== 'command') return 'OK';
+  return dataCommands.get(op.argv[0]!.toLowerCase())!.run(twin, bytesOf(op.argv));
+}
+
+const key = fc.nat(11).map((n) => `key${n}`);
+const value = fc.string({ unit: 'binary-ascii', maxLength: 40 });
+const words = (name: string, ...parts: fc.Arbitrary<string>[]): fc.Arbitrary<Op> =>
+  fc.tuple(...parts).map((rest) => ({ kind: 'command', argv: [name, ...rest] }));
+
+const op: fc.Arbitrary<Op> = fc.oneof(
+  { weight: 6, arbitrary: words('SET', key, value) },
+  { weight: 4, arbitrary: words('APPEND', key, value) },
+  { weight: 3, arbitrary: words('SET', key, value, fc.constant('PX'), fc.constantFrom('1', '20', '300')) },
+  { weight: 3, arbitrary: words('DEL', key, key, key) },
+  { weight: 2, arbitrary: words('MSET', key, value, key, value, key, value) },
+  { weight: 2, arbitrary: words('INCR', key) },
+  { weight: 2, arbitrary: words('PEXPIRE', key, fc.constantFrom('-1', '10', '1000')) },
+  { weight: 1, arbitrary: words('SETRANGE', key, fc.constant('17000'), value) },
+  { weight: 1, arbitrary: words('FLUSHALL') },
+  { weight: 1, arbitrary: fc.constantFrom<Op>({ kind: 'skip' }, { kind: 'advance' }) },
+);
+
+const step: fc.Arbitrary<Step> = fc.record({
+  afterMs: fc.constantFrom(0, 0, 1, 5, 50),
+  ops: fc.array(op, { minLength: 1, maxLength: 4 }),
+  trick: fc.constantFrom('none' as const, 'none' as const, 'again' as const, 'ahead' as const),
+});
+
+type Action =
+  | { readonly do: 'apply'; readonly count: number }
+  | { readonly do: 'turn' | 'checkpoint' | 'fail' | 'giveUp' }
+  | { readonly do: 'crash'; readonly done: number }
+  | { readonly do: 'read'; readonly key: string };
+
+const action: fc.Arbitrary<Action> = fc.oneof(
+  {
+    weight: 8,
+    arbitrary: fc.record({ do: fc.constant('apply' as const), count: fc.integer({ min: 1, max: 4 }) }),
+  },
+  { weight: 10, arbitrary: fc.constant<Action>({ do: 'turn' }) },
+  { weight: 4, arbitrary: fc.constant<Action>({ do: 'checkpoint' }) },
+  { weight: 1, arbitrary: fc.constantFrom<Action>({ do: 'fail' }, { do: 'giveUp' }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('crash' as const), done: fc.nat(2) }) },
+  { weight: 6, arbitrary: fc.record({ do: fc.constant('read' as const), key }) },
+);
+
+/** Drives one replica through a history, and compares all that can be seen with the twin. */
+class Driver {
+  readonly #history: History;
+  readonly replica: Replica;
+  readonly hashes: ReadonlyMap<number, string> | undefined;
+  #applying = false;
+  #seq = 0;
+  /** Counts restarts: what was asked before one is not answered any more. */
+  #life = 0;
+  reads = 0;
+
+  constructor(history: History, memoryBytesMax: number, hashes?: ReadonlyMap<number, string>) {
+    this.#history = history;
+    this.hashes = hashes;
+    this.replica = new Replica({
+      memoryBytesMax,
+      observer: {
+        applied: (_, seq, reply) => {
+          expect(seq).toBe(this.#seq + 1);
+          expect(render(reply)).toBe(this.#history.replies[seq]);
+          this.#seq = seq;
+        },
+        gap: (_, expected) => expect(expected).toBe(this.#seq + 1),
+        sessionUnknown: () => expect.unreachable('the session is open'),
+        sessionOpened: () => undefined,
+      },
+    });
+  }
+
+  get over(): boolean {
+    return !this.#applying && this.replica.machine.appliedIndex === this.#history.entries.length;
+  }
+
+  async act(what: Action): Promise<void> {
+    const { store, machine } = this.replica;
+    if (what.do === 'turn') store.turn();
+    else if (what.do === 'apply') this.apply(what.count);
+    else if (what.do === 'checkpoint') this.#checkpoint();
+    else if (what.do === 'fail') store.failWrites = 1;
+    else if (what.do === 'giveUp') machine.beginCheckpoint()?.failed();
+    else if (what.do === 'read') this.read(what.key);
+    else await this.#crash(what.done);
+  }
+
+  apply(count: number): void {
+    const { machine } = this.replica;
+    const life = this.#life;
+    if (this.#applying) return;
+    this.#applying = true;
+    const from = machine.appliedIndex;
+    machine.apply(this.#history.entries.slice(from, from + count), () => {
+      expect(this.#life).toBe(life);
+      this.#applying = false;
+      this.#compare();
+    });
+  }
+
+  read(name: string): void {
+    const { machine } = this.replica;
+    const command = dataCommands.get('get')!;
+    if (command.kind !== 'read') throw new Error('GET reads');
+    machine.read({ db: 0, command, argv: bytesOf(['get', name]), nowMs: 0 }, (reply) => {
+      const twin = new TwinDatabase(new Map(this.#history.states[this.#seq]));
+      twin.nowMs = machine.logTimeMs;
+      expect(render(reply!)).toBe(render(command.run(twin, bytesOf(['get', name]))));
+      this.reads++;
+    });
+  }
+
+  #checkpoint(): void {
+    const checkpoint = this.replica.machine.beginCheckpoint();
+    if (checkpoint === undefined) return;
+    this.replica.write(checkpoint, () => {
+      const garbage = this.replica.machine.takeGarbage();
+      if (garbage !== undefined) this.replica.store.clear(garbage, () => undefined);
+    });
+  }
+
+  async #crash(done: number): Promise<void> {
+    this.#life++;
+    this.#applying = false;
+    await this.replica.restart(done);
+    this.#seq = this.#history.seqAt[this.replica.machine.appliedIndex]!;
+  }
+
+  #compare(): void {
+    const { machine } = this.replica;
+    const index = machine.appliedIndex;
+    expect(this.#seq).toBe(this.#history.seqAt[index]);
+    if (this.hashes !== undefined) expect(machine.stateHash()).toBe(this.hashes.get(index));
+  }
+}
+
+/** The hash at each index, by a replica that holds everything in memory and never makes a checkpoint. */
+function hashesOf(history: History): Map<number, string> {
+  const driver = new Driver(history, 1 << 30);
+  const hashes = new Map<number, string>();
+  while (!driver.over) {
+    driver.apply(1);
+    hashes.set(driver.replica.machine.appliedIndex, driver.replica.machine.stateHash());
+  }
+  return hashes;
+}
+
+test('a replica with little memory, checkpoints and crashes is always equal to its dumb twin and to one without', async () => {
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(step, { minLength: 5, maxLength: 40 }),
+      fc.array(action, { minLength: 20, maxLength: 150 }),
+      fc.constantFrom(0, 1500, 4000),
+      async (steps, actions, memoryBytesMax) => {
+        const history = historyOf(steps);
+        const driver = new Driver(history, memoryBytesMax, hashesOf(history));
+        for (const what of actions) await driver.act(what);
+        for (let round = 0; !driver.over; round++) {
+          driver.replica.store.drain();
+          driver.apply(3);
+          expect(round).toBeLessThan(1000);
+        }
+        const before = driver.reads;
+        for (let n = 0; n < 12; n++) {
+          driver.read(`key${n}`);
+          driver.replica.store.drain();
+        }
+        expect(driver.reads - before).toBeGreaterThanOrEqual(12);
+      },
+    ),
+    { numRuns: 400 },
+  );
+});
+
+test('replicas that differ in one value, time to live or session have different hashes', () => {
+  const hashes = [
+    [['SET', 'a', '1']],
+    [['SET', 'a', '2']],
+    [['SET', 'b', '1']],
+    [['SET', 'a', '1', 'PX', '5']],
+    [['SET', 'a', '1', 'PX', '6']],
+    [['SET', 'a', 'x'.repeat(600)]],
+    [['SET', 'a', `${'x'.repeat(599)}y`]],
+    [
+      ['SET', 'a', '1'],
+      ['DEL', 'a'],
+    ],
+  ].map((commands) => {
+    const replica = new Replica();
+    const ops = commands.map((argv): Op => ({ kind: 'command', argv }));
+    replica.apply([entryOf(1, 1000, [OPEN]), entryOf(2, 1000, [{ session: 1, firstSeq: 1, ops }])]);
+    return replica.machine.stateHash();
+  });
+  expect(new Set(hashes).size).toBe(hashes.length);
+  for (const hash of hashes) expect(hash).toMatch(/^[0-9a-f]{16}$/);
+});
