@@ -119,7 +119,10 @@ const step: fc.Arbitrary<Step> = fc.record({
 
 type Action =
   | { readonly do: 'apply'; readonly count: number }
-  | { readonly do: 'turn' | 'checkpoint' | 'fail' | 'giveUp' }
+  | { readonly do: 'turn' }
+  | { readonly do: 'checkpoint' }
+  | { readonly do: 'fail' }
+  | { readonly do: 'giveUp' }
   | { readonly do: 'crash'; readonly done: number }
   | { readonly do: 'read'; readonly key: string };
 
@@ -176,7 +179,7 @@ class Driver {
     else if (what.do === 'fail') store.failWrites = 1;
     else if (what.do === 'giveUp') machine.beginCheckpoint()?.failed();
     else if (what.do === 'read') this.read(what.key);
-    else await this.#crash(what.done);
+    else if (what.do === 'crash') await this.#crash(what.done);
   }
 
   apply(count: number): void {

@@ -15,19 +15,18 @@ export interface Runtime {
 }
 
 export const NODE: Runtime = { name: `Node.js ${process.versions.node}`, command: [process.execPath] };
-export const DENO: Runtime = { name: 'Deno', command: [denoBinary(), 'run', '-A', '--no-remote', '--no-npm'] };
+export const DENO: Runtime = {
+  name: 'Deno',
+  command: [denoBinary(), 'run', '-A', '--no-remote', '--no-npm'],
+};
 export const RUNTIMES = [NODE, DENO];
 
-/** The binary that the package `deno` brought for this platform. */
+/** The binary that the package `deno` brought for this platform, without the script that would start it for us. */
 function denoBinary(): string {
-  const require = createRequire(import.meta.url);
-  const { getTarget } = { getTarget: denoTarget };
-  return require.resolve(`@deno/${getTarget()}/deno${process.platform === 'win32' ? '.exe' : ''}`);
-}
-
-function denoTarget(): string {
-  const suffix = process.platform === 'linux' ? '-glibc' : '';
-  return `${process.platform}-${process.arch}${suffix}`;
+  const { platform, arch } = process;
+  const target = `${platform}-${arch}${platform === 'linux' ? '-glibc' : ''}`;
+  const file = platform === 'win32' ? 'deno.exe' : 'deno';
+  return createRequire(import.meta.url).resolve(`@deno/${target}/${file}`);
 }
 
 /** Builds the program unless dist is what the sources say. */

@@ -1,0 +1,195 @@
+/**
+ * A whole cluster of replicas in one process and one virtual time: the real code on a simulated disk, store, network
+ * and clock, to be started, crashed, paused and cut off at will.
+ */
+import { ByteReader, ByteWriter } from '../../src/lib/bytes.ts';
+import type { Env, Log } from '../../src/lib/env.ts';
+import { DEFAULT_LIMITS, type RaftLimits } from '../../src/raft/limits.ts';
+import type { NodeId } from '../../src/raft/types.ts';
+import { decodePeerMessage, encodePeerMessage, type PeerMessage } from '../../src/server/peer-message.ts';
+import { Replica } from '../../src/server/replica.ts';
+import { type ClockFaults, SimClock } from './clock.ts';
+import { type DiskFaults, GOOD_DISK, SimDisk } from './disk.ts';
+import { SimNetwork } from './network.ts';
+import { SimRandom } from './random.ts';
+import { type Life, Scheduler } from './scheduler.ts';
+import { SimStore } from './store.ts';
+
+export interface ClusterOptions {
+  readonly seed: number;
+  readonly servers: number;
+  readonly limits?: Partial<RaftLimits>;
+  readonly memoryBytesMax?: number;
+  readonly walSegmentBytes?: number;
+  readonly commandTimeoutMs?: number;
+  /** Every line a server logs, for a replay. */
+  readonly trace?: (line: string) => void;
+}
+
+/** Small bounds, so that windows fill, segments change and memory overflows all the time. */
+export const SMALL_LIMITS: RaftLimits = {
+  ...DEFAULT_LIMITS,
+  appendBytesMax: 2 << 10,
+  inflightMessagesMax: 4,
+  inflightBytesMax: 8 << 10,
+  uncommittedBytesMax: 64 << 10,
+  applyBytesMax: 2 << 10,
+  logMemoryBytesMax: 4 << 10,
+};
+
+export const GROUP = 1;
+
+/** One server: what lasts (disk, store, clock) and, while it is up, its present life. */
+export class SimServer {
+  readonly id: NodeId;
+  readonly disk: SimDisk;
+  readonly store: SimStore;
+  readonly clockFaults: ClockFaults;
+  readonly #cluster: Cluster;
+  life: Life | undefined;
+  replica: Replica | undefined;
+  /** Why it ended by itself, if it did. */
+  fatal: Error | undefined;
+
+  constructor(cluster: Cluster, id: NodeId) {
+    this.id = id;
+    this.#cluster = cluster;
+    const faults: DiskFaults = { ...GOOD_DISK };
+    this.disk = new SimDisk(cluster.scheduler, cluster.random.split(), faults);
+    this.store = new SimStore(cluster.scheduler, cluster.random.split(), faults);
+    this.clockFaults = { rate: cluster.random.between(0.99, 1.01), wallSkewMs: cluster.random.below(2000) - 1000 };
+  }
+
+  get up(): boolean {
+    return this.life !== undefined;
+  }
+
+  get isLeader(): boolean {
+    return this.replica?.raft.role === 'leader';
+  }
+
+  start(): void {
+    const { scheduler, network, random, options } = this.#cluster;
+    const life: Life = { alive: true, paused: false, held: [] };
+    this.life = life;
+    this.fatal = undefined;
+    const env: Env = {
+      clock: new SimClock(scheduler, life, this.clockFaults, random.split()),
+      random: random.split(),
+      disk: this.disk.open(life),
+      stores: { open: async () => this.store.open(life) },
+      network: undefined as never,
+      log: this.#log(),
+    };
+    const onFatal = (error: Error) => {
+      if (!life.alive) return;
+      this.fatal = error;
+      this.crash();
+    };
+    const { memoryBytesMax = 4096, walSegmentBytes = 16 << 10, commandTimeoutMs = 5000 } = options;
+    Replica.start(env, {
+      ...{ group: GROUP, id: this.id, voters: this.#cluster.ids, directory: 'data' },
+      store: this.store.open(life),
+      limits: { ...SMALL_LIMITS, ...options.limits },
+      ...{ walSegmentBytes, memoryBytesMax, commandTimeoutMs, stringBytesMax: 1 << 20, reads: 'linearizable' },
+      transport: { send: (to, messages) => this.#send(to, messages) },
+      onFatal,
+      onRoom: () => {},
+    }).then((replica) => {
+      if (!life.alive) return;
+      this.replica = replica;
+      network.attach(this.id, (from, packet) => this.#receive(life, from, packet));
+    }, onFatal);
+    scheduler.settle();
+  }
+
+  /** kill -9 and power loss in one: what was not durable is gone, in whole or in part. */
+  crash(): void {
+    if (this.life === undefined) return;
+    this.life.alive = false;
+    this.life = undefined;
+    this.replica = undefined;
+    this.#cluster.network.attach(this.id, undefined);
+    this.disk.crash();
+    this.store.crash();
+  }
+
+  #send(to: NodeId, messages: readonly PeerMessage[]): void {
+    const out = new ByteWriter(256);
+    for (const message of messages) {
+      this.#cluster.onSend(this.id, to, message);
+      encodePeerMessage(out, message);
+    }
+    this.#cluster.network.send(this.id, to, out.copy());
+  }
+
+  #receive(life: Life, from: NodeId, packet: Uint8Array): void {
+    const deliver = () => {
+      const reader = new ByteReader(packet);
+      const messages: PeerMessage[] = [];
+      while (reader.remaining > 0) messages.push(decodePeerMessage(reader));
+      this.replica?.receive(from, messages);
+    };
+    if (life.paused) life.held.push(deliver);
+    else this.guard(deliver);
+  }
+
+  /** An error that escapes is what ends a real process. */
+  guard(run: () => void): void {
+    run();
+  }
+
+  #log(): Log {
+    const { trace } = this.#cluster.options;
+    const line = (event: string, fields?: object) =>
+      trace?.(`${this.#cluster.scheduler.nowMs.toFixed(2)} n${this.id} ${event} ${JSON.stringify(fields ?? {})}`);
+    return { debug: line, verbose: line, notice: line, warning: line };
+  }
+}
+
+export class Cluster {
+  readonly options: ClusterOptions;
+  readonly scheduler = new Scheduler();
+  readonly random: SimRandom;
+  readonly network: SimNetwork;
+  readonly servers: readonly SimServer[];
+  /** Sees every message before it leaves. */
+  onSend: (from: NodeId, to: NodeId, message: PeerMessage) => void = () => {};
+
+  constructor(options: ClusterOptions) {
+    this.options = options;
+    this.random = new SimRandom(options.seed);
+    this.network = new SimNetwork(this.scheduler, this.random.split());
+    this.servers = Array.from({ length: options.servers }, (_, i) => new SimServer(this, i + 1));
+  }
+
+  get ids(): NodeId[] {
+    return Array.from({ length: this.options.servers }, (_, i) => i + 1);
+  }
+
+  server(id: NodeId): SimServer {
+    return this.servers[id - 1]!;
+  }
+
+  startAll(): void {
+    for (const server of this.servers) if (!server.up) server.start();
+  }
+
+  /** The leader of the highest term, if there is one. */
+  leader(): SimServer | undefined {
+    const leaders = this.servers.filter((server) => server.isLeader);
+    leaders.sort((a, b) => b.replica!.raft.term - a.replica!.raft.term);
+    return leaders[0];
+  }
+
+  async run(ms: number, stop?: () => boolean): Promise<void> {
+    await this.scheduler.run(this.scheduler.nowMs + ms, stop);
+  }
+
+  /** Runs until `holds`, for at most `withinMs`; whether it came to hold. */
+  async until(holds: () => boolean, withinMs: number): Promise<boolean> {
+    if (holds()) return true;
+    await this.run(withinMs, holds);
+    return holds();
+  }
+}
