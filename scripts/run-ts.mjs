@@ -4,7 +4,7 @@
  * node_modules/.cache. `import.meta.url` is FILE's in every module of the bundle.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
@@ -41,8 +41,18 @@ const hash = createHash('sha256').update(contents).digest('hex').slice(0, 16);
 const output = join(directory, `${basename(source, '.ts')}-${hash}.mjs`);
 if (!existsSync(output)) {
   mkdirSync(directory, { recursive: true });
+  removeOld();
   writeFileSync(`${output}.${process.pid}`, contents);
   renameSync(`${output}.${process.pid}`, output);
+}
+
+/** What was bundled from sources of days ago. */
+function removeOld() {
+  const oldestMs = Date.now() - 24 * 3600 * 1000;
+  for (const name of readdirSync(directory)) {
+    const path = join(directory, name);
+    if (statSync(path, { throwIfNoEntry: false })?.mtimeMs < oldestMs) rmSync(path, { force: true });
+  }
 }
 
 process.setSourceMapsEnabled(true);

@@ -26,6 +26,8 @@ const CHUNKS_PER_WRITE_MAX = 1024;
 
 /** The disk, the user's quota, or the process's limit for one file (`ulimit -f`) is used up. */
 const NO_ROOM_CODES = ['ENOSPC', 'EDQUOT', 'EFBIG'];
+/** The same as Deno says it: the errors of its writes have no code, but the system's number in their text. */
+const NO_ROOM_TEXT = /\(os error (28|122|27)\)/;
 
 const SYNCS_BY_FLAG = process.platform !== 'darwin' && fs.constants.O_DSYNC !== undefined;
 const LOG_FILE_FLAGS = fs.constants.O_RDWR | (SYNCS_BY_FLAG ? fs.constants.O_DSYNC : 0);
@@ -137,7 +139,8 @@ async function syncDirectory(path: string): Promise<void> {
 
 /** The error as the interface names it; `path` tells which file it was about. */
 function diskError(error: unknown, path: string): unknown {
-  const full = NO_ROOM_CODES.includes(errorCode(error) ?? '');
+  const text = error instanceof Error ? error.message : '';
+  const full = NO_ROOM_CODES.includes(errorCode(error) ?? '') || NO_ROOM_TEXT.test(text);
   return full ? new DiskFullError(`no room on the disk for ${path}`, error) : error;
 }
 

@@ -16,8 +16,8 @@
 import { assert } from '../lib/assert.ts';
 import { asBuffer, ByteReader, type ByteWriter, MalformedError } from '../lib/bytes.ts';
 
-const FORMAT_VERSION = 1;
-const ENTRY_HEADER_BYTES = 9;
+export const ENTRY_FORMAT = 1;
+export const ENTRY_HEADER_BYTES = 9;
 export const RUN_HEADER_BYTES = 24;
 
 /** SELECT knows 0 to 15, as in Redis. */
@@ -84,7 +84,7 @@ export function encodeEntry(atMs: number, runs: readonly EncodedRun[]): Uint8Arr
   let length = ENTRY_HEADER_BYTES;
   for (const run of runs) length += run.length;
   const entry = asBuffer(new Uint8Array(length));
-  entry[0] = FORMAT_VERSION;
+  entry[0] = ENTRY_FORMAT;
   entry.writeUInt32LE(atMs % 0x1_0000_0000, 1);
   entry.writeUInt32LE(Math.floor(atMs / 0x1_0000_0000), 5);
   let offset = ENTRY_HEADER_BYTES;

@@ -8,9 +8,17 @@
 import type { Buffer } from 'node:buffer';
 import { assert } from '../lib/assert.ts';
 import { asBuffer } from '../lib/bytes.ts';
-import { ADVANCE, COMMAND, NO_SESSION, OPEN_SESSION, RUN_HEADER_BYTES, SKIP } from './batch.ts';
+import {
+  ADVANCE,
+  COMMAND,
+  ENTRY_FORMAT,
+  ENTRY_HEADER_BYTES,
+  NO_SESSION,
+  OPEN_SESSION,
+  RUN_HEADER_BYTES,
+  SKIP,
+} from './batch.ts';
 
-const FORMAT_VERSION = 1;
 const HIGH = 0x1_0000_0000;
 const NOTHING = asBuffer(new Uint8Array(0));
 
@@ -39,11 +47,11 @@ export class EntryCursor {
 
   open(data: Uint8Array): void {
     this.#data = asBuffer(data);
-    assert(this.#data.length >= 9, 'an entry has a header', this.#data.length);
-    assert(this.#data[0] === FORMAT_VERSION, 'an entry has the format that this server knows', this.#data[0]);
+    assert(this.#data.length >= ENTRY_HEADER_BYTES, 'an entry has a header', this.#data.length);
+    assert(this.#data[0] === ENTRY_FORMAT, 'an entry has the format that this server knows', this.#data[0]);
     this.atMs = this.#u64(1);
-    this.#offset = 9;
-    this.#runEnd = 9;
+    this.#offset = ENTRY_HEADER_BYTES;
+    this.#runEnd = ENTRY_HEADER_BYTES;
     this.#left = 0;
   }
 

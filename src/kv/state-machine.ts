@@ -161,6 +161,11 @@ export class KvStateMachine implements StateMachine {
     return this.#keyspace.dirtyBytes;
   }
 
+  /** An entry is partly applied and waits for the store: the state is that of no index. */
+  get midEntry(): boolean {
+    return this.#entryOpen;
+  }
+
   /** 16 hexadecimal digits, equal on all replicas at the same `appliedIndex`. Between entries only. */
   stateHash(): string {
     const hash = new Hash64();

@@ -170,7 +170,7 @@ function plainParsed(argument: Parsed): unknown {
   return inner === undefined ? fields : { ...fields, arguments: (inner as Parsed[]).map(plainParsed) };
 }
 
-/** Times are far ahead or long ago, and asked for in seconds: the two servers do not look at the clock together. */
+/** All times are absolute, far ahead or long ago: the two servers do not look at their clocks at one moment. */
 function anyCommand(): fc.Arbitrary<string[]> {
   const key = fc.constantFrom('a', 'b', 'c');
   const integer = fc.constantFrom(
@@ -187,9 +187,8 @@ function anyCommand(): fc.Arbitrary<string[]> {
   );
   const value = fc.oneof(integer, fc.string({ unit: 'binary-ascii', maxLength: 6 }));
   const time = fc.constantFrom(
-    ['EX', '1000'],
-    ['PX', '1000000'],
     ['EXAT', '33177117420'],
+    ['PXAT', '33177117420500'],
     ['PXAT', '5'],
     ['EX', '0'],
     ['EX', 'x'],
@@ -201,7 +200,8 @@ function anyCommand(): fc.Arbitrary<string[]> {
     fc.constantFrom('NX', 'XX', 'GET', 'nx', 'get', 'FOO').map((word) => [word]),
   );
   const condition = fc.array(fc.constantFrom('NX', 'XX', 'GT', 'LT', 'gt', 'FOO'), { maxLength: 2 });
-  const ahead = fc.constantFrom('1000', '2000', '-1', '0', 'x', INT64_MAX, '33177117420');
+  const moment = fc.constantFrom('33177117420', '33177117421', '33177117420500', '-1', '0', 'x', INT64_MAX);
+  const wrongTime = fc.constantFrom('0', '-1', 'x', INT64_MAX, INT64_MIN);
   const words = (name: string, ...parts: fc.Arbitrary<string>[]): fc.Arbitrary<string[]> =>
     fc.tuple(...parts).map((rest) => [name, ...rest]);
   const many = (name: string, part: fc.Arbitrary<string>): fc.Arbitrary<string[]> =>
@@ -212,16 +212,19 @@ function anyCommand(): fc.Arbitrary<string[]> {
     fc
       .tuple(key, value, fc.array(setOption, { maxLength: 3 }))
       .map(([k, v, options]) => ['SET', k, v, ...options.flat()]),
-    ...['GET', 'STRLEN', 'TYPE', 'TTL', 'EXPIRETIME', 'PEXPIRETIME', 'INCR', 'DECR', 'GETDEL', 'PERSIST'].map(
+    ...['GET', 'STRLEN', 'TYPE', 'EXPIRETIME', 'PEXPIRETIME', 'INCR', 'DECR', 'GETDEL', 'PERSIST'].map(
       (name) => words(name, key),
     ),
     ...['APPEND', 'GETSET', 'SETNX'].map((name) => words(name, key, value)),
     ...['INCRBY', 'DECRBY'].map((name) => words(name, key, integer)),
     words('GETRANGE', key, integer, integer),
     words('SETRANGE', key, fc.constantFrom('0', '2', '9', '-1', 'x', INT64_MAX), value),
-    words('SETEX', key, ahead, value),
+    words('SETEX', key, wrongTime, value),
     fc
-      .tuple(fc.constantFrom('EXPIRE', 'PEXPIREAT', 'EXPIREAT'), key, ahead, condition)
+      .tuple(fc.constantFrom('PEXPIREAT', 'EXPIREAT'), key, moment, condition)
+      .map(([name, k, at, options]) => [name, k, at, ...options]),
+    fc
+      .tuple(fc.constantFrom('EXPIRE', 'PEXPIRE'), key, wrongTime, condition)
       .map(([name, k, at, options]) => [name, k, at, ...options]),
     ...['DEL', 'UNLINK', 'EXISTS', 'TOUCH', 'MGET'].map((name) => many(name, key)),
     pairs('MSET'),

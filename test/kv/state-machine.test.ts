@@ -245,6 +245,26 @@ test('a stored value does not pin the entry it came in', () => {
   expect(value instanceof Uint8Array && value.buffer.byteLength).toBe(20_000);
 });
 
+test('dirtyBytes is what the next checkpoint has to write, whatever was written over and whatever failed', () => {
+  const script = new Script().at(2000, command('SET', 'a', '1'));
+  const { machine, store } = script.replica;
+  const one = machine.dirtyBytes;
+  expect([one > 0, one === machine.memoryBytes]).toEqual([true, true]);
+  script.at(2000, command('SET', 'a', '2'), command('SET', 'a', '3'));
+  expect(machine.dirtyBytes).toBe(one);
+  const checkpoint = machine.beginCheckpoint()!;
+  expect(machine.dirtyBytes).toBe(0);
+  script.at(2000, command('SET', 'a', '4'), command('SET', 'b', '4'), command('SET', 'b', '5'));
+  expect(machine.dirtyBytes).toBe(2 * one);
+  checkpoint.failed();
+  expect(machine.dirtyBytes).toBe(2 * one);
+  script.at(2000, command('SET', 'b', '6'));
+  expect(machine.dirtyBytes).toBe(2 * one);
+  store.failWrites = 1;
+  expect([script.replica.checkpoint(), machine.dirtyBytes]).toEqual([false, 2 * one]);
+  expect([script.replica.checkpoint(), machine.dirtyBytes, machine.memoryBytes]).toEqual([true, 0, 2 * one]);
+});
+
 test('a no-op moves the applied index and nothing else', () => {
   const { replica } = new Script();
   const hash = replica.machine.stateHash();

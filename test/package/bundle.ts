@@ -17,7 +17,7 @@ export interface Runtime {
 export const NODE: Runtime = { name: `Node.js ${process.versions.node}`, command: [process.execPath] };
 export const DENO: Runtime = {
   name: 'Deno',
-  command: [denoBinary(), 'run', '-A', '--no-remote', '--no-npm'],
+  command: [denoBinary(), 'run', '-A'],
 };
 export const RUNTIMES = [NODE, DENO];
 

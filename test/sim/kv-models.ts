@@ -26,6 +26,7 @@ export const keyModel: Model<string | null, KeyOp> = {
   step: (state, op) => agreed(op.reply, runOnKey(state, op)),
   key: (state) => JSON.stringify(state),
   partition: (op) => op.key,
+  isRead,
   describe: describeOp,
 };
 
@@ -34,8 +35,16 @@ export const storeModel: Model<ReadonlyMap<string, string>, StoreOp> = {
   initial: new Map(),
   step: (state, op) => agreed(op.reply, runOnStore(state, op)),
   key: (state) => JSON.stringify([...state].sort(([a], [b]) => (a < b ? -1 : 1))),
+  isRead,
   describe: describeOp,
 };
+
+/** Also a write that, as it says itself, has done nothing. */
+function isRead({ name, reply }: StoreOp): boolean {
+  if (name === 'GET' || name === 'MGET') return true;
+  if (name === 'DEL' || name === 'SETNX') return reply === 0;
+  return typeof reply === 'string' && reply.startsWith('-');
+}
 
 type Result<State> = readonly [state: State, reply: KvReply];
 

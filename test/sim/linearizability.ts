@@ -10,9 +10,17 @@
  *   search   walk from the front: a call may be taken next, if the model agrees; then its events leave the list, and the
  *            walk begins anew. At a return nothing more may be skipped: the last operation taken is put back.
  *
- * Intervals are closed: an operation that returns at the instant in which another is called may come after it. An
- * operation whose outcome nobody knows returns at infinity: it may take effect at any time after its call, or never. One
- * that has definitely failed does not belong in the history.
+ * Intervals are closed: an operation that returns at the instant in which another is called may come after it.
+ *
+ * An operation whose outcome nobody knows returns at infinity: it may take effect at any time after its call, or never.
+ * (One that has definitely failed does not belong in the history.) A hundred of them would leave 2^100 choices, so they
+ * are kept out of the list and taken only where the walk is stuck without, and not if
+ *   - they would change nothing;
+ *   - the operation taken next leads to the same state without them;
+ *   - an equal one that was called earlier is still there to be taken;
+ *   - the same known operations and fewer unknown ones have led to the same state before.
+ * A read is taken as soon as the state allows, without looking back: later would be no better. None of this loses an
+ * order: of all the orders there are, one that is shortest is never passed over.
  */
 import { assert } from '../../src/lib/assert.ts';
 
@@ -24,6 +32,7 @@ export interface Operation<Op> {
   readonly returnMs: number;
 }
 
+/** What a single server would do. */
 export interface Model<State, Op> {
   readonly initial: State;
   /** The state after `op`, or undefined when what `op` returned cannot be in `state`. States are never changed. */
@@ -32,6 +41,9 @@ export interface Model<State, Op> {
   key(state: State): string;
   /** Operations of different partitions have nothing to do with each other. Without it there is one. */
   partition?(op: Op): string;
+  /** Whether `op`, by what it returned, changes no state: then it is taken as soon as it can be, and nothing else tried. */
+  isRead?(op: Op): boolean;
+  /** For people; equal for equal operations only. */
   describe(op: Op): string;
 }
 
@@ -80,13 +92,32 @@ function partitions<State, Op>(
   return found;
 }
 
-/** A call or a return in the linked list. A call knows its return, unless it never comes. */
+/** A call or a return in the linked list, of an operation of known outcome. */
 interface Event {
   readonly index: number;
+  readonly atMs: number;
   readonly isCall: boolean;
+  /** Of a call. */
   readonly return: Event | undefined;
   previous: Event;
   next: Event | undefined;
+}
+
+/** An operation of unknown outcome; the one like it that was called before it comes first. */
+interface Unknown {
+  readonly index: number;
+  readonly callMs: number;
+  readonly twin: number | undefined;
+}
+
+/** An operation in the order tried at present: the call of a known one, or the place among the unknown ones. */
+interface Taken<State> {
+  readonly index: number;
+  readonly call: Event | undefined;
+  readonly unknown: number;
+  /** A read: nothing else need be tried in its place. */
+  readonly forced: boolean;
+  readonly before: State;
 }
 
 class Search<State, Op> {
@@ -95,17 +126,20 @@ class Search<State, Op> {
   readonly #stepsMax: number;
   /** Before the first event. */
   readonly #head: Event;
+  /** In order of their calls. */
+  readonly #unknowns: readonly Unknown[];
   steps = 0;
 
-  /** The operations taken, in order, and the state before each. */
-  readonly #taken: Event[] = [];
-  readonly #before: State[] = [];
-  readonly #bits: Uint16Array;
-  readonly #tried = new Set<string>();
+  readonly #taken: Taken<State>[] = [];
+  readonly #known: BitSet;
+  readonly #unknown: BitSet;
+  /** For known operations taken and the state they led to: the unknown ones that were taken with them. */
+  readonly #tried = new Map<string, BitSet[]>();
   #state: State;
   /** Operations of known outcome that are not taken. */
-  #owed = 0;
-  #longest: number[] = [];
+  #owed: number;
+  #leastOwed: number;
+  #longest: readonly number[] = [];
   #longestState: State;
 
   constructor(model: Model<State, Op>, operations: readonly Operation<Op>[], stepsMax: number) {
@@ -113,73 +147,148 @@ class Search<State, Op> {
     this.#operations = operations;
     this.#stepsMax = stepsMax;
     this.#head = link(operations);
-    this.#bits = new Uint16Array(Math.ceil(operations.length / 16));
+    this.#unknowns = unknownsOf(model, operations);
+    this.#known = new BitSet(operations.length);
+    this.#unknown = new BitSet(operations.length);
     this.#state = model.initial;
     this.#longestState = model.initial;
-    for (const operation of operations) if (isKnown(operation)) this.#owed++;
+    this.#owed = operations.length - this.#unknowns.length;
+    this.#leastOwed = this.#owed;
   }
 
   run(): Verdict['outcome'] {
-    let event = this.#head.next;
+    let event = this.#firstChoice();
+    let unknown = 0;
     while (this.#owed > 0) {
+      if (this.steps >= this.#stepsMax) return 'unknown';
       assert(event !== undefined, 'an operation that is owed has its return ahead');
-      if (!event.isCall) {
+      if (event.isCall) {
+        event = this.#takeKnown(event) ? this.#firstChoice() : event.next;
+      } else if (unknown < this.#unknowns.length && this.#unknowns[unknown]!.callMs <= event.atMs) {
+        const taken = this.#takeUnknown(unknown);
+        if (taken) event = this.#firstChoice();
+        unknown = taken ? 0 : unknown + 1;
+      } else {
         const last = this.#putBack();
         if (last === undefined) return 'violation';
-        event = last.next;
-      } else if (this.steps === this.#stepsMax) {
-        return 'unknown';
-      } else {
-        event = this.#take(event) ? this.#head.next : event.next;
+        event = last.call === undefined ? this.#firstReturn() : last.call.next;
+        unknown = last.unknown + 1;
       }
     }
     return 'ok';
   }
 
-  /** Takes the operation next, if the model agrees and that has not been tried. */
-  #take(event: Event): boolean {
-    const operation = this.#operations[event.index]!;
-    this.steps++;
-    const state = this.#model.step(this.#state, operation.op);
-    if (state === undefined) {
-      assert(isKnown(operation), 'an operation of unknown outcome is possible in every state');
+  /** Takes all reads that can be taken; then the choice begins with the first call that is left. */
+  #firstChoice(): Event | undefined {
+    const { isRead } = this.#model;
+    if (isRead === undefined) return this.#head.next;
+    for (let event = this.#head.next; event?.isCall; event = event.next) {
+      const { op } = this.#operations[event.index]!;
+      if (!isRead(op) || this.#step(this.#state, op) === undefined) continue;
+      this.#taken.push({ index: event.index, call: event, unknown: -1, forced: true, before: this.#state });
+      this.#known.flip(event.index);
+      this.#settle(event);
+    }
+    return this.#head.next;
+  }
+
+  #takeKnown(call: Event): boolean {
+    this.#known.flip(call.index);
+    if (!this.#advance({ index: call.index, call, unknown: -1, forced: false, before: this.#state })) {
+      this.#known.flip(call.index);
       return false;
     }
-    const stateKey = this.#model.key(state);
-    // What may as well never have happened, and would change nothing, is left for later.
-    if (!isKnown(operation) && stateKey === this.#model.key(this.#state)) return false;
-    this.#flip(event.index);
-    const key = `${String.fromCharCode(...this.#bits)}|${stateKey}`;
-    if (this.#tried.has(key)) {
-      this.#flip(event.index);
-      return false;
-    }
-    this.#tried.add(key);
-    this.#taken.push(event);
-    this.#before.push(this.#state);
-    this.#state = state;
-    if (isKnown(operation)) this.#owed--;
-    if (this.#taken.length > this.#longest.length) this.#remember();
-    unlink(event);
+    this.#settle(call);
     return true;
   }
 
-  #putBack(): Event | undefined {
-    const event = this.#taken.pop();
-    if (event === undefined) return undefined;
-    this.#state = this.#before.pop()!;
-    this.#flip(event.index);
-    if (isKnown(this.#operations[event.index]!)) this.#owed++;
-    relink(event);
+  #settle(call: Event): void {
+    unlink(call);
+    this.#owed--;
+    if (this.#owed < this.#leastOwed) this.#remember();
+  }
+
+  #takeUnknown(place: number): boolean {
+    const { index, twin } = this.#unknowns[place]!;
+    if (this.#unknown.has(index) || (twin !== undefined && !this.#unknown.has(twin))) return false;
+    this.#unknown.flip(index);
+    if (this.#advance({ index, call: undefined, unknown: place, forced: false, before: this.#state })) return true;
+    this.#unknown.flip(index);
+    return false;
+  }
+
+  /** To the state after the operation, unless the model disagrees or it is no use. */
+  #advance(next: Taken<State>): boolean {
+    const { op } = this.#operations[next.index]!;
+    const state = this.#step(this.#state, op);
+    if (state === undefined) {
+      assert(next.call !== undefined, 'an operation of unknown outcome is possible in every state');
+      return false;
+    }
+    const key = this.#model.key(state);
+    if (next.call === undefined && key === this.#model.key(this.#state)) return false;
+    if (this.#isSameWithoutLast(op, key) || this.#wasTried(key)) return false;
+    this.#taken.push(next);
+    this.#state = state;
+    return true;
+  }
+
+  #step(state: State, op: Op): State | undefined {
+    this.steps++;
+    return this.#model.step(state, op);
+  }
+
+  /** Whether the last operation taken is an unknown one that `op`, now leading to `key`, does not need. */
+  #isSameWithoutLast(op: Op, key: string): boolean {
+    const last = this.#taken.at(-1);
+    if (last === undefined || last.unknown < 0) return false;
+    const state = this.#step(last.before, op);
+    return state !== undefined && this.#model.key(state) === key;
+  }
+
+  /** Whether no more than what is taken now has led here before; if not, it is noted that it has now. */
+  #wasTried(stateKey: string): boolean {
+    const key = `${this.#known.key()}|${stateKey}`;
+    const tried = this.#tried.get(key);
+    if (tried === undefined) {
+      this.#tried.set(key, [this.#unknown.copy()]);
+      return false;
+    }
+    if (tried.some((unknown) => unknown.isWithin(this.#unknown))) return true;
+    tried.push(this.#unknown.copy());
+    return false;
+  }
+
+  /** Puts back the last operation that was a choice, and the reads that were none behind it. */
+  #putBack(): Taken<State> | undefined {
+    let last = this.#putBackOne();
+    while (last?.forced) last = this.#putBackOne();
+    return last;
+  }
+
+  #putBackOne(): Taken<State> | undefined {
+    const last = this.#taken.pop();
+    if (last === undefined) return undefined;
+    this.#state = last.before;
+    if (last.call === undefined) {
+      this.#unknown.flip(last.index);
+    } else {
+      this.#known.flip(last.index);
+      relink(last.call);
+      this.#owed++;
+    }
+    return last;
+  }
+
+  #firstReturn(): Event | undefined {
+    let event = this.#head.next;
+    while (event?.isCall) event = event.next;
     return event;
   }
 
-  #flip(index: number): void {
-    this.#bits[index >> 4]! ^= 1 << (index & 15);
-  }
-
   #remember(): void {
-    this.#longest = this.#taken.map((event) => event.index);
+    this.#leastOwed = this.#owed;
+    this.#longest = this.#taken.map(({ index }) => index);
     this.#longestState = this.#state;
   }
 
@@ -202,22 +311,68 @@ class Search<State, Op> {
   }
 }
 
+class BitSet {
+  readonly #words: Uint16Array;
+
+  constructor(bits: number | Uint16Array) {
+    this.#words = typeof bits === 'number' ? new Uint16Array(Math.ceil(bits / 16)) : bits;
+  }
+
+  flip(bit: number): void {
+    this.#words[bit >> 4]! ^= 1 << (bit & 15);
+  }
+
+  has(bit: number): boolean {
+    return (this.#words[bit >> 4]! & (1 << (bit & 15))) !== 0;
+  }
+
+  copy(): BitSet {
+    return new BitSet(this.#words.slice());
+  }
+
+  isWithin(other: BitSet): boolean {
+    return this.#words.every((word, index) => (word & ~other.#words[index]!) === 0);
+  }
+
+  /** Equal for equal sets. Short where the set is full up to some place and empty from another. */
+  key(): string {
+    let from = 0;
+    let to = this.#words.length;
+    while (from < to && this.#words[from] === 0xffff) from++;
+    while (to > from && this.#words[to - 1] === 0) to--;
+    return `${from}:${String.fromCharCode(...this.#words.subarray(from, to))}`;
+  }
+}
+
 function isKnown<Op>(operation: Operation<Op>): boolean {
   return operation.returnMs !== Number.POSITIVE_INFINITY;
 }
 
+function unknownsOf<State, Op>(model: Model<State, Op>, operations: readonly Operation<Op>[]): Unknown[] {
+  const twins = new Map<string, number>();
+  return [...operations.entries()]
+    .filter(([, operation]) => !isKnown(operation))
+    .sort(([, a], [, b]) => a.callMs - b.callMs)
+    .map(([index, { op, callMs }]) => {
+      const name = model.describe(op);
+      const twin = twins.get(name);
+      twins.set(name, index);
+      return { index, callMs, twin };
+    });
+}
+
 /** The events in order of time, calls before returns of the same instant; the head before the first is returned. */
 function link<Op>(operations: readonly Operation<Op>[]): Event {
-  const events: { atMs: number; event: Event }[] = [];
-  const head = event(-1, false, undefined);
+  const events: Event[] = [];
   for (const [index, operation] of operations.entries()) {
-    const returned = isKnown(operation) ? event(index, false, undefined) : undefined;
-    events.push({ atMs: operation.callMs, event: event(index, true, returned) });
-    if (returned !== undefined) events.push({ atMs: operation.returnMs, event: returned });
+    if (!isKnown(operation)) continue;
+    const returned = event(index, operation.returnMs, undefined);
+    events.push(event(index, operation.callMs, returned), returned);
   }
-  events.sort((a, b) => a.atMs - b.atMs || Number(b.event.isCall) - Number(a.event.isCall));
+  events.sort((a, b) => a.atMs - b.atMs || Number(b.isCall) - Number(a.isCall));
+  const head = event(-1, Number.NEGATIVE_INFINITY, undefined);
   let last = head;
-  for (const { event: next } of events) {
+  for (const next of events) {
     last.next = next;
     next.previous = last;
     last = next;
@@ -225,25 +380,21 @@ function link<Op>(operations: readonly Operation<Op>[]): Event {
   return head;
 }
 
-function event(index: number, isCall: boolean, returned: Event | undefined): Event {
-  const made: Omit<Event, 'previous'> & { previous?: Event } = {
-    index,
-    isCall,
-    return: returned,
-    next: undefined,
-  };
-  made.previous = made as Event;
-  return made as Event;
+function event(index: number, atMs: number, returned: Event | undefined): Event {
+  const made = { index, atMs, isCall: returned !== undefined, return: returned, next: undefined } as Event;
+  // Until it is linked; the head stays its own.
+  made.previous = made;
+  return made;
 }
 
 /** Takes a call and its return out of the list. They keep their places in mind, for `relink` in reverse order. */
 function unlink(call: Event): void {
   cut(call);
-  if (call.return !== undefined) cut(call.return);
+  cut(call.return!);
 }
 
 function relink(call: Event): void {
-  if (call.return !== undefined) insert(call.return);
+  insert(call.return!);
   insert(call);
 }
 

@@ -1,0 +1,134 @@
+/**
+ * What must hold in every state of every cluster, checked after every event. The first six are figure 3 of the paper
+ * and its proofs; the rest is what a server must never do.
+ */
+import { crc32 } from '../../src/lib/checksum.ts';
+import { assert } from '../../src/lib/assert.ts';
+import type { NodeId } from '../../src/raft/types.ts';
+import type { PeerMessage } from '../../src/server/peer-message.ts';
+import type { Cluster, SimServer } from './cluster.ts';
+import type { Life } from './scheduler.ts';
+
+interface Seen {
+  life: Life | undefined;
+  term: number;
+  commitIndex: number;
+  appliedIndex: number;
+  lastIndex: number;
+  lastTerm: number;
+}
+
+export class Invariants {
+  /** Highest index that any server considered committed, and the term of each entry up to there. */
+  readonly committedTerms: number[] = [0];
+  readonly #cluster: Cluster;
+  readonly #leaders = new Map<number, NodeId>();
+  readonly #votes = new Map<string, NodeId>();
+  /** By index and term: the checksum of what the entry holds, and the term of the one before. */
+  readonly #entries = new Map<string, string>();
+  readonly #hashes = new Map<number, string>();
+  readonly #seen: Seen[];
+
+  constructor(cluster: Cluster) {
+    this.#cluster = cluster;
+    this.#seen = cluster.servers.map(() => unseen(undefined));
+  }
+
+  /** "A server votes for at most one candidate in a term" (§5.2), whatever happens to it in between. */
+  onSend(from: NodeId, m: PeerMessage): void {
+    if (m.kind !== 'raft' || m.message.type !== 'RequestVoteResponse' || !m.message.voteGranted) return;
+    const { to, term } = m.message;
+    const vote = `${from} in term ${term}`;
+    const before = this.#votes.get(vote);
+    assert(before === undefined || before === to, 'a server votes once in a term (§5.2)', vote, before, to);
+    this.#votes.set(vote, to);
+  }
+
+  check(): void {
+    for (const [i, server] of this.#cluster.servers.entries()) {
+      if (server.replica === undefined) continue;
+      if (this.#seen[i]!.life !== server.life) this.#seen[i] = unseen(server.life);
+      this.#checkServer(server, this.#seen[i]!);
+    }
+  }
+
+  #checkServer(server: SimServer, seen: Seen): void {
+    const { raft, stateMachine } = server.replica!;
+    const { log } = raft;
+    if (raft.role === 'leader' && (raft.term !== seen.term || this.#leaders.get(raft.term) !== server.id)) {
+      this.#checkLeader(server);
+    }
+    assert(raft.term >= seen.term, 'terms never go back', server.id, raft.term, seen.term);
+    seen.term = raft.term;
+    if (log.lastIndex !== seen.lastIndex || log.lastTerm !== seen.lastTerm) this.#checkTail(server);
+    seen.lastIndex = log.lastIndex;
+    seen.lastTerm = log.lastTerm;
+    assert(log.commitIndex >= seen.commitIndex, 'the commit index never goes back', server.id, log.commitIndex);
+    if (log.commitIndex > seen.commitIndex) this.#checkCommitted(server, seen.commitIndex);
+    seen.commitIndex = log.commitIndex;
+    const { appliedIndex } = stateMachine;
+    assert(appliedIndex >= seen.appliedIndex, 'applied never goes back', server.id, appliedIndex);
+    assert(appliedIndex <= log.stableIndex, 'what is applied is on the disk', server.id, appliedIndex);
+    if (appliedIndex > seen.appliedIndex && !stateMachine.midEntry) this.#checkState(server);
+    seen.appliedIndex = appliedIndex;
+  }
+
+  /** "At most one leader can be elected in a given term" (Election Safety) and Leader Completeness. */
+  #checkLeader(server: SimServer): void {
+    const { term, log } = server.replica!.raft;
+    const before = this.#leaders.get(term);
+    assert(before === undefined || before === server.id, 'a term has one leader (§5.2)', term, before, server.id);
+    this.#leaders.set(term, server.id);
+    for (let index = log.compactedIndex + 1; index < this.committedTerms.length; index++) {
+      const held = log.termAt(index);
+      // Entries committed in this very term are the leader's own.
+      assert(
+        held === this.committedTerms[index],
+        'a leader holds every committed entry (§5.4)',
+        `leader ${server.id} of term ${term}, index ${index}`,
+        `holds term ${held}, committed is ${this.committedTerms[index]}`,
+      );
+    }
+  }
+
+  /** "If two logs contain an entry with the same index and term, the logs are identical up to it" (Log Matching). */
+  #checkTail(server: SimServer): void {
+    const { log } = server.replica!.raft;
+    if (log.commitIndex === log.lastIndex) return;
+    for (const entry of log.slice(log.commitIndex + 1, Number.MAX_SAFE_INTEGER) ?? []) {
+      const name = `${entry.index}@${entry.term}`;
+      const content = `${crc32(entry.data)} after ${log.termAt(entry.index - 1)}`;
+      const before = this.#entries.get(name);
+      assert(before === undefined || before === content, 'logs match (§5.3)', name, before, content);
+      this.#entries.set(name, content);
+    }
+  }
+
+  /** "No two servers apply a different entry for the same index" (State Machine Safety). */
+  #checkCommitted(server: SimServer, before: number): void {
+    const { log } = server.replica!.raft;
+    for (let index = Math.max(before, log.compactedIndex) + 1; index <= log.commitIndex; index++) {
+      const term = log.termAt(index)!;
+      const known = this.committedTerms[index];
+      assert(known === undefined || known === term, 'what is committed stays so (§5.4)', server.id, index, term);
+      this.committedTerms[index] = term;
+    }
+  }
+
+  #checkState(server: SimServer): void {
+    const { stateMachine } = server.replica!;
+    const hash = stateMachine.stateHash();
+    const known = this.#hashes.get(stateMachine.appliedIndex);
+    assert(
+      known === undefined || known === hash,
+      'states are equal at equal index',
+      server.id,
+      stateMachine.appliedIndex,
+    );
+    this.#hashes.set(stateMachine.appliedIndex, hash);
+  }
+}
+
+function unseen(life: Life | undefined): Seen {
+  return { life, term: 0, commitIndex: 0, appliedIndex: 0, lastIndex: 0, lastTerm: 0 };
+}

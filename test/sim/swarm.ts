@@ -1,0 +1,307 @@
+/**
+ * One seed, one world: a cluster, its clients, and faults of every kind, each kind switched on or off and weighted by
+ * the seed (swarm testing: a fault that happens all the time hides what a rare one would show).
+ *
+ * Two phases. In the first everything may go wrong that the cluster must survive, and after every event the invariants
+ * hold. In the second all is mended: then the cluster must come to rest, agree, and serve every server's clients
+ * (liveness). At the end the clients' history must be linearizable. After TigerBeetle's VOPR.
+ */
+import { assert } from '../../src/lib/assert.ts';
+import { type Workload, SimClient } from './clients.ts';
+import { Cluster, type ClusterOptions, type SimServer } from './cluster.ts';
+import { Invariants } from './invariants.ts';
+import { keyModel, type KeyOp, storeModel, type StoreOp } from './kv-models.ts';
+import { checkLinearizable, type Operation } from './linearizability.ts';
+import { GOOD_NETWORK } from './network.ts';
+import { SimRandom } from './random.ts';
+
+export interface SwarmResult {
+  readonly seed: number;
+  /** Undefined when all went well. */
+  readonly failure: string | undefined;
+  readonly events: number;
+  readonly operations: number;
+  readonly unknown: number;
+  readonly crashes: number;
+  readonly elections: number;
+  readonly virtualMs: number;
+}
+
+interface FaultWeights {
+  crash: number;
+  crashAll: number;
+  partition: number;
+  oneWay: number;
+  bridge: number;
+  pause: number;
+  clockJump: number;
+  diskStall: number;
+  diskError: number;
+  diskFull: number;
+  unreliable: number;
+  transfer: number;
+}
+
+const FAULTS_FOR_MS = 15_000;
+const HEALED_WITHIN_MS = 30_000;
+
+export async function runSeed(seed: number, trace?: (line: string) => void): Promise<SwarmResult> {
+  const swarm = new Swarm(seed, trace);
+  let failure: string | undefined;
+  try {
+    await swarm.run();
+  } catch (error) {
+    failure = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  }
+  return swarm.result(failure);
+}
+
+class Swarm {
+  readonly #seed: number;
+  readonly #random: SimRandom;
+  readonly #cluster: Cluster;
+  readonly #invariants: Invariants;
+  readonly #workload: Workload;
+  readonly #weights: FaultWeights;
+  readonly #meanBetweenFaultsMs: number;
+  #clients: SimClient[] = [];
+  #crashes = 0;
+  #terms = new Set<number>();
+
+  constructor(seed: number, trace: ((line: string) => void) | undefined) {
+    this.#seed = seed;
+    this.#random = new SimRandom(seed ^ 0x5eed);
+    const random = this.#random;
+    const options: ClusterOptions = {
+      seed,
+      servers: random.pick([1, 3, 3, 3, 5, 5]),
+      memoryBytesMax: random.pick([1024, 4096, 1 << 20]),
+      walSegmentBytes: random.pick([8 << 10, 32 << 10]),
+      ...(trace === undefined ? {} : { trace }),
+    };
+    this.#cluster = new Cluster(options);
+    this.#invariants = new Invariants(this.#cluster);
+    this.#workload = {
+      keys: random.pick([1, 3, 10]),
+      operationsPerClient: 60,
+      pauseMeanMs: random.pick([5, 50, 150]),
+      pipelineMax: random.pick([1, 1, 4]),
+      multiKey: random.chance(0.3),
+    };
+    const weight = () => (random.chance(0.5) ? random.fraction() : 0);
+    this.#weights = {
+      ...{ crash: weight(), crashAll: weight() / 4, partition: weight(), oneWay: weight(), bridge: weight() / 2 },
+      ...{ pause: weight(), clockJump: weight(), diskStall: weight() / 2, diskError: weight() / 4 },
+      ...{ diskFull: weight() / 4, unreliable: weight(), transfer: weight() / 2 },
+    };
+    this.#meanBetweenFaultsMs = random.pick([200, 800, 3000]);
+  }
+
+  async run(): Promise<void> {
+    const cluster = this.#cluster;
+    cluster.onSend = (from, _to, message) => this.#invariants.onSend(from, message);
+    cluster.scheduler.afterEvent = () => this.#afterEvent();
+    cluster.startAll();
+    const count = this.#random.pick([2, 4, 8]);
+    this.#clients = Array.from({ length: count }, (_, i) => new SimClient(cluster, i, this.#workload));
+    this.#scheduleFault();
+    await cluster.run(FAULTS_FOR_MS);
+    await this.#heal();
+    this.#checkHistory();
+  }
+
+  #afterEvent(): void {
+    this.#invariants.check();
+    for (const server of this.#cluster.servers) {
+      if (server.isLeader) this.#terms.add(server.replica!.raft.term);
+      if (server.fatal === undefined || server.fatal.message === 'input/output error') continue;
+      throw server.fatal;
+    }
+  }
+
+  result(failure: string | undefined): SwarmResult {
+    return {
+      ...{ seed: this.#seed, failure, crashes: this.#crashes, elections: this.#terms.size },
+      events: this.#cluster.scheduler.eventCount,
+      operations: this.#clients.reduce((sum, client) => sum + client.history.length, 0),
+      unknown: this.#clients.reduce((sum, client) => sum + client.unknown, 0),
+      virtualMs: this.#cluster.scheduler.nowMs,
+    };
+  }
+
+  // Faults
+
+  #scheduleFault(): void {
+    const { scheduler } = this.#cluster;
+    scheduler.after(this.#random.exponential(this.#meanBetweenFaultsMs), undefined, () => {
+      if (scheduler.nowMs >= FAULTS_FOR_MS) return;
+      this.#fault();
+      this.#scheduleFault();
+    });
+  }
+
+  #fault(): void {
+    const names = Object.keys(this.#weights) as (keyof FaultWeights)[];
+    let at = this.#random.fraction() * names.reduce((sum, name) => sum + this.#weights[name], 0);
+    const chosen = names.find((name) => (at -= this.#weights[name]) < 0);
+    if (chosen !== undefined) this.#commit(chosen);
+  }
+
+  /** Leaders are hit more often than chance would: that is where it hurts. */
+  #victim(): SimServer {
+    const leader = this.#cluster.leader();
+    return leader !== undefined && this.#random.chance(0.5) ? leader : this.#random.pick(this.#cluster.servers);
+  }
+
+  #later(meanMs: number, run: () => void): void {
+    this.#cluster.scheduler.after(this.#random.exponential(meanMs), undefined, run);
+  }
+
+  #commit(fault: keyof FaultWeights): void {
+    const cluster = this.#cluster;
+    const { network } = cluster;
+    const victim = this.#victim();
+    cluster.options.trace?.(`${cluster.scheduler.nowMs.toFixed(2)} fault: ${fault} n${victim.id}`);
+    switch (fault) {
+      case 'crash':
+        return this.#crash(victim);
+      case 'crashAll':
+        for (const server of cluster.servers) this.#crash(server);
+        return;
+      case 'partition':
+        network.partition(...this.#sides());
+        return this.#later(1500, () => network.mendAll());
+      case 'oneWay':
+        return this.#cutOneWay(victim);
+      case 'bridge':
+        return this.#bridge();
+      case 'pause':
+        return this.#pause(victim);
+      case 'clockJump':
+        victim.clockFaults.wallSkewMs += this.#random.pick([-3_600_000, -1000, 1000, 3_600_000]);
+        return;
+      case 'diskStall':
+        victim.disk.faults.stallMs = this.#random.between(50, 3000);
+        return this.#later(1000, () => void (victim.disk.faults.stallMs = 0));
+      case 'diskError':
+        victim.disk.faults.failNextWrite = true;
+        return this.#later(500, () => {
+          victim.disk.faults.failNextWrite = false;
+          if (!victim.up) this.#restartLater(victim);
+        });
+      case 'diskFull':
+        victim.disk.faults.full = true;
+        return this.#later(3000, () => void (victim.disk.faults.full = false));
+      case 'unreliable':
+        network.faults = this.#unreliable();
+        return this.#later(3000, () => void (network.faults = { ...GOOD_NETWORK }));
+      case 'transfer':
+        victim.replica?.giveUpLeadership();
+        return;
+    }
+  }
+
+  #crash(server: SimServer): void {
+    if (!server.up) return;
+    this.#crashes++;
+    server.crash();
+    this.#restartLater(server);
+  }
+
+  #restartLater(server: SimServer): void {
+    this.#later(800, () => {
+      if (!server.up) server.start();
+    });
+  }
+
+  #sides(): number[][] {
+    const sides: number[][] = [[], []];
+    for (const id of this.#cluster.ids) sides[this.#random.below(2)]!.push(id);
+    return sides;
+  }
+
+  #cutOneWay(victim: SimServer): void {
+    const { network, ids } = this.#cluster;
+    const others = ids.filter((id) => id !== victim.id);
+    const hears = this.#random.chance(0.5);
+    for (const other of others) {
+      if (hears) network.cut(victim.id, other);
+      else network.cut(other, victim.id);
+    }
+    this.#later(1500, () => network.mendAll());
+  }
+
+  /** Two sides that do not hear each other, and one server that both hear. */
+  #bridge(): void {
+    const { network, ids } = this.#cluster;
+    const middle = this.#random.pick(ids);
+    const sides = this.#sides().map((side) => side.filter((id) => id !== middle));
+    network.partition(...sides);
+    this.#later(1500, () => network.mendAll());
+  }
+
+  #pause(victim: SimServer): void {
+    const { life } = victim;
+    if (life === undefined || life.paused) return;
+    life.paused = true;
+    this.#later(1500, () => this.#cluster.scheduler.resume(life));
+  }
+
+  #unreliable(): typeof GOOD_NETWORK {
+    const random = this.#random;
+    return {
+      lossChance: random.pick([0, 0.1, 0.3]),
+      doubleChance: random.pick([0, 0.1, 0.5]),
+      delayMinMs: 0.1,
+      delayMeanMs: random.pick([0.2, 5, 30]),
+      longDelayChance: random.pick([0, 0, 0.05]),
+    };
+  }
+
+  // The end
+
+  async #heal(): Promise<void> {
+    const cluster = this.#cluster;
+    cluster.network.mendAll();
+    cluster.network.faults = { ...GOOD_NETWORK };
+    for (const server of cluster.servers) {
+      Object.assign(server.disk.faults, { full: false, failNextWrite: false, stallMs: 0 });
+      if (server.life?.paused) cluster.scheduler.resume(server.life);
+    }
+    cluster.startAll();
+    const healed = await cluster.until(() => this.#clients.every((client) => client.done), HEALED_WITHIN_MS);
+    assert(healed, 'when all is mended, every client is served', this.#describe());
+    const agreed = await cluster.until(() => this.#atRest(), HEALED_WITHIN_MS);
+    assert(agreed, 'when all is mended, the servers agree', this.#describe());
+  }
+
+  #atRest(): boolean {
+    const replicas = this.#cluster.servers.map((server) => server.replica);
+    const applied = new Set(replicas.map((replica) => replica?.stateMachine.appliedIndex));
+    return applied.size === 1 && !applied.has(undefined) && replicas.every((r) => !r!.stateMachine.midEntry);
+  }
+
+  #describe(): string {
+    const servers = this.#cluster.servers.map(({ id, replica }) => {
+      if (replica === undefined) return `n${id} down`;
+      const { raft, stateMachine, writes } = replica;
+      const { log } = raft;
+      return (
+        `n${id} ${raft.role} term ${raft.term} leader ${raft.leaderId} last ${log.lastIndex} stable ${log.stableIndex} ` +
+        `commit ${log.commitIndex} applied ${stateMachine.appliedIndex} outstanding ${writes.outstanding}`
+      );
+    });
+    return servers.join('; ');
+  }
+
+  #checkHistory(): void {
+    const history = this.#clients.flatMap((client) => client.history);
+    // A read of unknown outcome says nothing.
+    const telling = history.filter(({ op }) => op.reply !== undefined || (op.name !== 'GET' && op.name !== 'MGET'));
+    const keyed = telling.every(({ op }) => op.name !== 'MGET' && op.name !== 'MSET');
+    const verdict = keyed
+      ? checkLinearizable(keyModel, telling as Operation<KeyOp>[])
+      : checkLinearizable(storeModel, telling as Operation<StoreOp>[], { stepsMax: 300_000 });
+    assert(verdict.outcome !== 'violation', 'the history is linearizable', `\n${verdict.description}`);
+  }
+}
