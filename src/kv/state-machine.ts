@@ -18,11 +18,12 @@ import type { Entry, GroupId, StateMachine } from '../raft/types.ts';
 import { OK, type Reply } from '../resp/reply.ts';
 import { ADVANCE, COMMAND, DATABASES, NO_SESSION, OPEN_SESSION } from './batch.ts';
 import { Checkpoint } from './checkpoint.ts';
-import { keyIndexes, type ReadCommand, type WriteCommand } from './command.ts';
-import { hasExpired, type Moment, ReadDatabase, WriteDatabase } from './databases.ts';
+import { keyIndexes, type WriteCommand } from './command.ts';
+import { type Moment, WriteDatabase } from './databases.ts';
 import { EntryCursor } from './entry-cursor.ts';
 import { Fetcher, type KeyPlace } from './fetch.ts';
 import { Keyspace } from './keyspace.ts';
+import { Reader, type ReadQuery } from './reader.ts';
 import { decodeMeta, encodeMeta, type KeyRange, metaKey, rangeBefore } from './records.ts';
 import { type Session, type SessionLimits, Sessions } from './sessions.ts';
 import { dataCommands } from './table.ts';
@@ -66,16 +67,15 @@ export class KvStateMachine implements StateMachine {
   readonly #keyspace: Keyspace;
   readonly #sessions: Sessions;
   readonly #fetcher: Fetcher;
-  readonly #writeMoment: Moment;
-  readonly #readMoment: Moment;
+  /** Its time is the log's: that of the newest entry. */
+  readonly #moment: Moment;
   readonly #writers: readonly WriteDatabase[];
-  readonly #readers: readonly ReadDatabase[];
+  readonly #reader: Reader;
   /** Rows by the name as typed: `SET`, `set`, `Set`. */
   readonly #rows = new Map<string, WriteRow>();
 
   #appliedIndex = 0;
   #appliedTerm = 0;
-  #logTimeMs = 0;
   /** Operations executed since the beginning of the log. Replicated. */
   #opCount = 0;
   #checkpoint: Checkpoint | undefined;
@@ -103,15 +103,10 @@ export class KvStateMachine implements StateMachine {
     this.#sessions = new Sessions(options.sessionLimits);
     this.#fetcher = new Fetcher(store, keyspace, options.onFatal);
     const stringBytesMax = options.stringBytesMax ?? STRING_BYTES_MAX;
-    const writeMoment: Moment = { nowMs: 0, version: 0, stringBytesMax };
-    const readMoment: Moment = { nowMs: 0, version: 0, stringBytesMax };
-    this.#writeMoment = writeMoment;
-    this.#readMoment = readMoment;
-    this.#writers = Array.from(
-      { length: DATABASES },
-      (_, db) => new WriteDatabase(keyspace, db, writeMoment),
-    );
-    this.#readers = Array.from({ length: DATABASES }, (_, db) => new ReadDatabase(keyspace, db, readMoment));
+    const moment: Moment = { nowMs: 0, version: 0, stringBytesMax };
+    this.#moment = moment;
+    this.#writers = Array.from({ length: DATABASES }, (_, db) => new WriteDatabase(keyspace, db, moment));
+    this.#reader = new Reader(keyspace, this.#fetcher, moment);
   }
 
   /**
@@ -144,7 +139,7 @@ export class KvStateMachine implements StateMachine {
   }
   /** The time of the newest entry applied. */
   get logTimeMs(): number {
-    return this.#logTimeMs;
+    return this.#moment.nowMs;
   }
   /** Keys per database, expired ones not yet removed included. */
   get sizes(): number[] {
@@ -166,13 +161,18 @@ export class KvStateMachine implements StateMachine {
     return this.#entryOpen;
   }
 
-  /** 16 hexadecimal digits, equal on all replicas at the same `appliedIndex`. Between entries only. */
+  /** No entry is half applied and waiting for the store. */
+  get atRest(): boolean {
+    return !this.#entryOpen;
+  }
+
+  /** 16 hexadecimal digits, equal on all replicas at the same `appliedIndex`. Means something only `atRest`. */
   stateHash(): string {
     const hash = new Hash64();
     hash.reset();
     hash.u32(this.#keyspace.hashA);
     hash.u32(this.#keyspace.hashB);
-    hash.u64(this.#logTimeMs);
+    hash.u64(this.#moment.nowMs);
     hash.u64(this.#opCount);
     hash.u64(this.#keyspace.epoch);
     for (const size of this.#keyspace.sizes) hash.u64(size);
@@ -194,28 +194,13 @@ export class KvStateMachine implements StateMachine {
    * expired by `nowMs`. Then the log must say so first, or another server could still show the key: propose an
    * `advance` and read again once it is applied.
    */
-  read(
-    query: { db: number; command: ReadCommand; argv: readonly Uint8Array[]; nowMs: number },
-    done: (reply: Reply | undefined) => void,
-  ): void {
-    const places = this.#placesOf(query);
-    if (places.every(({ db, name }) => this.#keyspace.has(db, name))) {
-      done(this.#readNow(query, places));
-      this.#keyspace.evict();
-      return;
-    }
-    // Not only what is missing: what is in memory now may be evicted before the answer comes.
-    this.#fetcher.fetch(places, () => this.read(query, done));
+  read(query: ReadQuery, done: (reply: Reply | undefined) => void): void {
+    this.#reader.read(query, done);
   }
 
   /** Whether a key in memory is live by the log's time and expired by `nowMs`. */
   expiredBetween(places: readonly KeyPlace[], nowMs: number): boolean {
-    if (nowMs <= this.#logTimeMs) return false;
-    return places.some(({ db, name }) => {
-      const record = this.#keyspace.has(db, name) ? this.#keyspace.lookup(db, name) : undefined;
-      if (record === undefined) return false;
-      return !hasExpired(record.expireAtMs, this.#logTimeMs) && hasExpired(record.expireAtMs, nowMs);
-    });
+    return this.#reader.expiredBetween(places, nowMs);
   }
 
   /**
@@ -227,7 +212,7 @@ export class KvStateMachine implements StateMachine {
     const meta = {
       appliedIndex: this.#appliedIndex,
       appliedTerm: this.#appliedTerm,
-      logTimeMs: this.#logTimeMs,
+      logTimeMs: this.#moment.nowMs,
       opCount: this.#opCount,
       epoch: this.#keyspace.epoch,
       sizes: this.#keyspace.sizes,
@@ -272,7 +257,7 @@ export class KvStateMachine implements StateMachine {
     this.#keyspace.restore(meta);
     this.#appliedIndex = meta.appliedIndex;
     this.#appliedTerm = meta.appliedTerm;
-    this.#logTimeMs = meta.logTimeMs;
+    this.#moment.nowMs = meta.logTimeMs;
     this.#opCount = meta.opCount;
     this.#savedEpoch = meta.epoch;
   }
@@ -311,9 +296,8 @@ export class KvStateMachine implements StateMachine {
     if (entry.type === 'noop') return;
     this.#cursor.open(entry.data);
     // A new leader's clock may be behind the old one's.
-    this.#logTimeMs = Math.max(this.#logTimeMs, this.#cursor.atMs);
-    this.#writeMoment.nowMs = this.#logTimeMs;
-    this.#sessions.expire(this.#logTimeMs);
+    this.#moment.nowMs = Math.max(this.#moment.nowMs, this.#cursor.atMs);
+    this.#sessions.expire(this.#moment.nowMs);
   }
 
   /** Applies what is left of the open entry. False when an operation waits for its keys. */
@@ -338,7 +322,7 @@ export class KvStateMachine implements StateMachine {
   #beginRun(): void {
     const { session, firstSeq } = this.#cursor;
     if (session === NO_SESSION) return;
-    this.#session = this.#sessions.use(session, this.#logTimeMs);
+    this.#session = this.#sessions.use(session, this.#moment.nowMs);
     if (this.#session !== undefined) return;
     this.#cursor.skipRun();
     this.#observer.sessionUnknown(session, firstSeq);
@@ -349,7 +333,7 @@ export class KvStateMachine implements StateMachine {
     assert(kind === OPEN_SESSION || kind === ADVANCE, 'a command belongs to a session', kind);
     this.#opCount++;
     if (kind !== OPEN_SESSION) return;
-    this.#sessions.open(this.#opCount, this.#logTimeMs);
+    this.#sessions.open(this.#opCount, this.#moment.nowMs);
     this.#observer.sessionOpened(nonce, this.#opCount);
   }
 
@@ -375,7 +359,7 @@ export class KvStateMachine implements StateMachine {
     const cursor = this.#cursor;
     const argv: Uint8Array[] = [row.name];
     for (let i = 1; i < cursor.argc; i++) argv.push(cursor.arg(i));
-    this.#writeMoment.version = this.#opCount;
+    this.#moment.version = this.#opCount;
     const reply = row.command.run(this.#writers[cursor.db]!, argv);
     this.#keyspace.evict();
     return reply;
@@ -419,24 +403,6 @@ export class KvStateMachine implements StateMachine {
       const name = cursor.argLatin1(i);
       if (!onlyMissing || !this.#keyspace.has(db, name)) places.push({ db, name });
     }
-  }
-
-  #placesOf(query: { db: number; command: ReadCommand; argv: readonly Uint8Array[] }): KeyPlace[] {
-    const places: KeyPlace[] = [];
-    const { first, last, step } = keyIndexes(query.command.keys, query.argv.length);
-    for (let i = first; i <= last; i += step) {
-      places.push({ db: query.db, name: this.#keyspace.name(query.argv[i]!) });
-    }
-    return places;
-  }
-
-  #readNow(
-    query: { db: number; command: ReadCommand; argv: readonly Uint8Array[]; nowMs: number },
-    places: readonly KeyPlace[],
-  ): Reply | undefined {
-    if (this.expiredBetween(places, query.nowMs)) return undefined;
-    this.#readMoment.nowMs = Math.max(this.#logTimeMs, query.nowMs);
-    return query.command.run(this.#readers[query.db]!, query.argv);
   }
 
   #rowOf(cursor: EntryCursor): WriteRow {

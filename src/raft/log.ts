@@ -160,11 +160,12 @@ export class RaftLog {
     while (i < entries.length && this.matches(entries[i]!.index, entries[i]!.term)) i++;
     if (i === entries.length) return;
     const first = entries[i]!.index;
-    if (first <= this.lastIndex) this.#truncateFrom(first);
+    if (first <= this.lastIndex) this.truncateFrom(first);
     for (; i < entries.length; i++) this.append(entries[i]!);
   }
 
-  #truncateFrom(index: number): void {
+  /** A conflict with the leader's log: entry `index` and all behind it go. */
+  truncateFrom(index: number): void {
     assert(index > this.commitIndex, 'a committed entry is never removed', index, this.commitIndex);
     assert(index >= this.#memoryFrom, 'what is not committed is in memory', index, this.#memoryFrom);
     for (const entry of this.#entries.splice(index - this.#memoryFrom))

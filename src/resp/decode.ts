@@ -5,7 +5,6 @@
  * is decoded once however the bytes are cut. It trusts the server not to send without end; a server's requests are cut
  * by request-parser.ts.
  */
-import { Buffer } from 'node:buffer';
 import { asBuffer, latin1, MalformedError } from '../lib/bytes.ts';
 import {
   BooleanReply,
@@ -36,7 +35,7 @@ export class ReplyDecoder {
   #length = 0;
   /** With fewer bytes the token under way cannot be whole. */
   #lengthWanted = 1;
-  #bytes: Buffer = Buffer.alloc(0);
+  #bytes: Buffer = concat([], 0);
   #offset = 0;
 
   /** Calls `onReply` for every whole reply, `onPush` (RESP3 `>`) for every message that answers no request. */
@@ -55,7 +54,7 @@ export class ReplyDecoder {
     this.#chunks.push(asBuffer(chunk));
     this.#length += chunk.length;
     if (this.#length < this.#lengthWanted) return;
-    this.#bytes = this.#chunks.length === 1 ? this.#chunks[0]! : Buffer.concat(this.#chunks, this.#length);
+    this.#bytes = this.#chunks.length === 1 ? this.#chunks[0]! : concat(this.#chunks, this.#length);
     let begin = 0;
     this.#offset = 0;
     this.#lengthWanted = 1;
@@ -216,6 +215,13 @@ function double(line: string): DoubleReply {
     ['nan', Number.NaN],
   ]);
   return new DoubleReply(special.get(line) ?? Number(matched(line, /^[+-]?\d+(\.\d*)?([eE][+-]?\d+)?$/)));
+}
+
+function concat(chunks: readonly Buffer[], length: number): Buffer {
+  const whole = asBuffer(new Uint8Array(length));
+  let at = 0;
+  for (const chunk of chunks) at += chunk.copy(whole, at);
+  return whole;
 }
 
 function errorReply(line: string): ErrorReply {

@@ -4,7 +4,6 @@
  * What has no form in RESP2 falls back as in Redis: maps and sets to arrays, doubles and verbatim text to bulk strings,
  * booleans to 0 and 1, both nulls to their own old forms.
  */
-import { Buffer } from 'node:buffer';
 import { fromLatin1 } from '../lib/bytes.ts';
 import {
   BooleanReply,
@@ -24,6 +23,7 @@ const OK_LINE = fromLatin1('+OK\r\n');
 const NULL_BULK_2 = fromLatin1('$-1\r\n');
 const NULL_ARRAY_2 = fromLatin1('*-1\r\n');
 const NULL_3 = fromLatin1('_\r\n');
+const UTF8 = new TextEncoder();
 const CRLF = fromLatin1('\r\n');
 const SMALL_MAX = 1024;
 const SMALL_INTEGERS = smallHeaders(':');
@@ -96,7 +96,7 @@ function encodeBulk(bytes: Uint8Array, out: ReplyWriter): void {
 }
 
 function encodeVerbatim(reply: VerbatimReply, protocol: Protocol, out: ReplyWriter): void {
-  const text = Buffer.from(reply.text, 'utf8');
+  const text = UTF8.encode(reply.text);
   if (protocol === 2) {
     encodeBulk(text, out);
     return;
@@ -112,7 +112,7 @@ function encodeVerbatim(reply: VerbatimReply, protocol: Protocol, out: ReplyWrit
  */
 function encodeLine(type: '+' | '-', text: string, out: ReplyWriter): void {
   const line = type + text.replaceAll(/[\r\n]/g, ' ');
-  out.bytes(Buffer.from(line, /^[\0-\xff]*$/.test(line) ? 'latin1' : 'utf8'));
+  out.bytes(/^[\0-\xff]*$/.test(line) ? fromLatin1(line) : UTF8.encode(line));
   out.bytes(CRLF);
 }
 

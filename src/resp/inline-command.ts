@@ -5,8 +5,6 @@
  * must end its word. This is sdssplitargs of Redis 7.0's sds.c, its oddities included: quotes may open inside a word
  * (`a"b c"` is one), and vertical tab and form feed part words only in front of them.
  */
-import { Buffer } from 'node:buffer';
-
 const BACKSLASH = 92;
 const DOUBLE_QUOTE = 34;
 const SINGLE_QUOTE = 39;
@@ -22,7 +20,7 @@ const ESCAPES = new Map([
 /** The words of `line`, which has neither line end nor NUL; undefined when its quotes are not balanced. */
 export function splitInlineCommand(line: Uint8Array): Uint8Array[] | undefined {
   // Unquoting only shortens, so all words fit into the space of the line.
-  const out = Buffer.allocUnsafeSlow(line.length);
+  const out = new Uint8Array(line.length);
   const words: Uint8Array[] = [];
   let length = 0;
   let at = skipSpace(line, 0);
@@ -51,7 +49,7 @@ export function splitInlineCommand(line: Uint8Array): Uint8Array[] | undefined {
 type Quoted = [at: number, length: number] | undefined;
 
 /** From the double quote at `from` to behind its partner. */
-function doubleQuoted(line: Uint8Array, from: number, out: Buffer, start: number): Quoted {
+function doubleQuoted(line: Uint8Array, from: number, out: Uint8Array, start: number): Quoted {
   let length = start;
   for (let at = from + 1; at < line.length; at++) {
     const byte = line[at]!;
@@ -68,7 +66,7 @@ function doubleQuoted(line: Uint8Array, from: number, out: Buffer, start: number
 }
 
 /** From the single quote at `from` to behind its partner. */
-function singleQuoted(line: Uint8Array, from: number, out: Buffer, start: number): Quoted {
+function singleQuoted(line: Uint8Array, from: number, out: Uint8Array, start: number): Quoted {
   let length = start;
   for (let at = from + 1; at < line.length; at++) {
     const byte = line[at]!;

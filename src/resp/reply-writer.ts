@@ -5,8 +5,6 @@
  * rest never changes, so it may wait here and in the socket as it is. `take` hands over everything gathered, and
  * with it the memory: the socket may hold on to it as long as it needs.
  */
-import { Buffer } from 'node:buffer';
-
 /** From this length on, a chunk of its own costs less than a copy. */
 const OWN_CHUNK_BYTES_MIN = 16 * 1024;
 const FIRST_BUFFER_BYTES = 128;
@@ -15,7 +13,7 @@ const FIRST_BUFFER_BYTES_MAX = 16 * 1024;
 export class ReplyWriter {
   #chunks: Uint8Array[] = [];
   /** Where small things go; [0, #from) is already in `#chunks`, [#from, #used) not yet. */
-  #buffer: Buffer | undefined;
+  #buffer: Uint8Array | undefined;
   #from = 0;
   #used = 0;
   /** Bytes written since the last `take`. */
@@ -70,15 +68,30 @@ export class ReplyWriter {
   }
 
   /** The buffer, with room for `bytes` more at `#used`. */
-  #reserve(bytes: number): Buffer {
+  #reserve(bytes: number): Uint8Array {
     if (this.#buffer !== undefined && this.#used + bytes <= this.#buffer.length) return this.#buffer;
     const run = this.#used - this.#from;
-    const grown = Buffer.allocUnsafe(Math.max(this.#firstBytes, run * 2, run + bytes));
+    const grown = allocate(Math.max(this.#firstBytes, run * 2, run + bytes));
     // Only the open run moves; what is before it lies in chunks that keep the old buffer.
-    this.#buffer?.copy(grown, 0, this.#from, this.#used);
+    if (this.#buffer !== undefined) grown.set(this.#buffer.subarray(this.#from, this.#used));
     this.#buffer = grown;
     this.#from = 0;
     this.#used = run;
     return grown;
   }
+}
+
+const SLAB_BYTES = 8 * 1024;
+let slab = new Uint8Array(SLAB_BYTES);
+let slabUsed = 0;
+
+/** Small buffers are cut from a common slab, a piece once only: memory of their own would cost more than their use. */
+function allocate(bytes: number): Uint8Array {
+  if (bytes > SLAB_BYTES / 4) return new Uint8Array(bytes);
+  if (slabUsed + bytes > SLAB_BYTES) {
+    slab = new Uint8Array(SLAB_BYTES);
+    slabUsed = 0;
+  }
+  slabUsed += bytes;
+  return slab.subarray(slabUsed - bytes, slabUsed);
 }

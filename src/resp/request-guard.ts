@@ -21,7 +21,7 @@ import { assert } from '../lib/assert.ts';
 export interface RequestLimits {
   /** A longer bulk string is a protocol error, told by its header. Redis: proto-max-bulk-len. */
   readonly protoMaxBulkLen: number;
-  /** A request that takes more, wire bytes and `ARGUMENT_OVERHEAD_BYTES` each, is too big. Redis: client-query-buffer-limit. */
+  /** A request of more wire bytes and `ARGUMENT_OVERHEAD_BYTES` is too big. Redis: client-query-buffer-limit. */
   readonly queryBufferBytesMax: number;
   /** More arguments are a protocol error. */
   readonly multibulkCountMax: number;

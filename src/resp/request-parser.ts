@@ -12,7 +12,6 @@
  * Arguments are views, of the chunk (then they keep all of it alive) or of the gathered request. Who keeps them beyond
  * the request copies them.
  */
-import { Buffer } from 'node:buffer';
 import RedisParser from 'redis-parser';
 import { assert } from '../lib/assert.ts';
 import { asBuffer } from '../lib/bytes.ts';
@@ -30,7 +29,7 @@ export interface RequestParserOptions {
   readonly limits: RequestLimits;
   /** One request, at least one argument. */
   onRequest(argv: Uint8Array[]): void;
-  /** The client does not speak RESP: `message` is the reply's text after `-ERR `, the connection is to be closed after it. */
+  /** The client does not speak RESP: the connection is to be closed after the reply `-ERR`, `message`. */
   onProtocolError(message: string): void;
   /** A request over `queryBufferBytesMax`: the connection is to be closed without a reply, as Redis does. */
   onTooBig(): void;
@@ -169,6 +168,7 @@ function unreachableError(error: Error): void {
 
 const BLOCK_BYTES_MIN = 4 * 1024;
 const BLOCK_BYTES_MAX = 1024 * 1024;
+const NOTHING = asBuffer(new Uint8Array(0));
 
 /**
  * The bytes of an unfinished request, copied into blocks of growing size. Not kept as the chunks they came in: a
@@ -176,7 +176,7 @@ const BLOCK_BYTES_MAX = 1024 * 1024;
  */
 class HeldBytes {
   #blocks: Buffer[] = [];
-  #last: Buffer = Buffer.alloc(0);
+  #last = NOTHING;
   /** Bytes used of the last block; the others are full. */
   #used = 0;
   length = 0;
@@ -196,7 +196,7 @@ class HeldBytes {
   /** All of them in one piece, which is the caller's. */
   take(): Buffer {
     this.#blocks[this.#blocks.length - 1] = this.#last.subarray(0, this.#used);
-    const whole = this.#blocks.length === 1 ? this.#blocks[0]! : Buffer.concat(this.#blocks, this.length);
+    const whole = this.#blocks.length === 1 ? this.#blocks[0]! : concat(this.#blocks, this.length);
     if (this.#blocks.length > 1) this.copiedBytes += this.length;
     this.clear();
     return whole;
@@ -205,15 +205,22 @@ class HeldBytes {
   clear(): void {
     if (this.length === 0) return;
     this.#blocks = [];
-    this.#last = Buffer.alloc(0);
+    this.#last = NOTHING;
     this.#used = 0;
     this.length = 0;
   }
 
   #addBlock(wanted: number): void {
     const size = Math.max(wanted, BLOCK_BYTES_MIN, Math.min(this.length, BLOCK_BYTES_MAX));
-    this.#last = Buffer.allocUnsafeSlow(size);
+    this.#last = asBuffer(new Uint8Array(size));
     this.#used = 0;
     this.#blocks.push(this.#last);
   }
+}
+
+function concat(blocks: readonly Buffer[], length: number): Buffer {
+  const whole = asBuffer(new Uint8Array(length));
+  let at = 0;
+  for (const block of blocks) at += block.copy(whole, at);
+  return whole;
 }

@@ -262,7 +262,11 @@ export class Writes {
   }
 
   sessionUnknown(session: number): void {
-    if (session !== this.#session) return;
+    if (session === this.#session) this.renumber();
+  }
+
+  /** Starts over in a new session with everything that is known not to have been executed, and never to be. */
+  renumber(): void {
     this.#session = NO_SESSION;
     this.#nextSeq = 1;
     this.#settledSeq = 0;

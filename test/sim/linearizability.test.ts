@@ -283,20 +283,20 @@ describe('long histories', () => {
         { name: 'APPEND' as const, key: 'a', value },
       ][below(3)]!;
       const fate = below(50) === 0 ? 'unknown' : 'seen';
-      return { command, early: below(8), late: below(8), fate, forged: null };
+      return { command, early: below(4), late: below(4), fate, forged: null };
     });
     return record(steps) as Operation<KeyOp>[];
   }
 
-  test('five thousand operations of overlapping clients are decided in few steps', () => {
-    const verdict = checkLinearizable(keyModel, long(5000));
+  test('two thousand operations of overlapping clients, forty of them of unknown outcome, are decided in few steps', () => {
+    const verdict = checkLinearizable(keyModel, long(2000));
     expect(verdict.outcome).toBe('ok');
-    expect(verdict.steps).toBeLessThan(500_000);
+    expect(verdict.steps).toBeLessThan(200_000);
   });
 
   test('one stale read among them is found', () => {
-    const history = long(2000);
-    const stale = history.map((each, at) => (at === 1500 ? get([each.callMs, each.callMs + 8], '7;') : each));
+    const history = long(600);
+    const stale = history.map((each, at) => (at === 500 ? get([each.callMs, each.callMs + 4], '7;') : each));
     const verdict = checkLinearizable(keyModel, stale);
     expect(verdict.outcome).toBe('violation');
     expect(verdict.description).toContain('GET a -> "7;"');

@@ -212,7 +212,8 @@ class Search<State, Op> {
     const { index, twin } = this.#unknowns[place]!;
     if (this.#unknown.has(index) || (twin !== undefined && !this.#unknown.has(twin))) return false;
     this.#unknown.flip(index);
-    if (this.#advance({ index, call: undefined, unknown: place, forced: false, before: this.#state })) return true;
+    if (this.#advance({ index, call: undefined, unknown: place, forced: false, before: this.#state }))
+      return true;
     this.#unknown.flip(index);
     return false;
   }

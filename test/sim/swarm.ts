@@ -81,10 +81,12 @@ class Swarm {
     };
     this.#cluster = new Cluster(options);
     this.#invariants = new Invariants(this.#cluster);
+    // Busy for as long as there are faults, with many or with few commands.
+    const pauseMeanMs = random.pick([60, 200, 500]);
     this.#workload = {
       keys: random.pick([1, 3, 10]),
-      operationsPerClient: 60,
-      pauseMeanMs: random.pick([5, 50, 150]),
+      operationsPerClient: Math.ceil(FAULTS_FOR_MS / pauseMeanMs),
+      pauseMeanMs,
       pipelineMax: random.pick([1, 1, 4]),
       multiKey: random.chance(0.3),
     };
