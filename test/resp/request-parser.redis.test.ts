@@ -3,6 +3,7 @@
  * same fate of the connection. A handful of commands, answered here as Redis answers them, make the requests visible.
  */
 import { Buffer } from 'node:buffer';
+import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DEFAULT_REQUEST_LIMITS, RequestParser } from '../../src/resp/request-parser.ts';
 import { RedisServer, redisServerExpected } from './redis-server.ts';
@@ -242,6 +243,50 @@ describe.runIf(redisServerExpected)('beside redis-server', () => {
         expect({ where, ...answered(chunks, false) }).toEqual({ where, ...theirs });
       }
     }
+  }, 60_000);
+
+  test('random bytes near RESP are answered as Redis answers them (fuzz)', async () => {
+    const token = fc.oneof(
+      fc.constantFrom(
+        '*',
+        '$',
+        '\r\n',
+        '\n',
+        '\r',
+        '1',
+        '3',
+        '-',
+        '0',
+        ':',
+        '"',
+        "'",
+        '\\x',
+        ' ',
+        '\t',
+        '\v',
+        '\0',
+        '\xff',
+      ),
+      fc.constantFrom(
+        '*2\r\n$4\r\nECHO\r\n',
+        '$3\r\nabc\r\n',
+        '*1\r\n',
+        '$0\r\n\r\n',
+        'PING\r\n',
+        '*0\r\n',
+        'ECHO ',
+        'post\r\n',
+      ),
+    );
+    const input = fc.array(token, { minLength: 1, maxLength: 14 });
+    const property = fc.asyncProperty(input, fc.integer({ min: 1, max: 9 }), async (tokens, size) => {
+      const bytes = Buffer.from(tokens.join(''), 'latin1');
+      const chunks = Array.from({ length: Math.ceil(bytes.length / size) }, (_, index) =>
+        Buffer.from(bytes.subarray(index * size, (index + 1) * size)),
+      );
+      expect(answered(chunks, false)).toEqual(await open.exchange(chunks));
+    });
+    await fc.assert(property, { numRuns: 300 });
   }, 60_000);
 
   test('strangers are held to the same limits as by Redis', async () => {
