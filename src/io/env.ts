@@ -7,6 +7,7 @@ import { SystemDisk } from './disk.ts';
 import { LevelStores } from './level.ts';
 import { createLog, type LevelledLog, type LogOptions } from './log.ts';
 import { SystemRandom } from './random.ts';
+import { ProcessSystem } from './system.ts';
 import { TcpNetwork, type TcpOptions } from './tcp.ts';
 
 export interface SystemOptions {
@@ -28,6 +29,7 @@ export function createEnv(options: SystemOptions): SystemEnv {
     disk,
     network: new TcpNetwork(log, options.tcp),
     stores: new LevelStores(disk),
+    system: new ProcessSystem(),
     log,
   };
 }

@@ -156,11 +156,6 @@ export class KvStateMachine implements StateMachine {
     return this.#keyspace.dirtyBytes;
   }
 
-  /** An entry is partly applied and waits for the store: the state is that of no index. */
-  get midEntry(): boolean {
-    return this.#entryOpen;
-  }
-
   /** No entry is half applied and waiting for the store. */
   get atRest(): boolean {
     return !this.#entryOpen;

@@ -14,6 +14,7 @@ export interface Env {
   readonly disk: Disk;
   readonly network: Network;
   readonly stores: Stores;
+  readonly system: System;
   readonly log: Log;
 }
 
@@ -158,6 +159,18 @@ export interface Connection {
   end(): void;
   /** Closes at once. `onClose` follows. */
   destroy(): void;
+}
+
+/** The process and the machine, for INFO. */
+export interface System {
+  readonly processId: number;
+  /** `Linux 6.1.0 x64`. */
+  readonly operatingSystem: string;
+  /** `node 20.19.0` or `deno 2.9.5`. */
+  readonly runtime: string;
+  readonly memoryTotalBytes: number;
+  memory(): { readonly heapBytes: number; readonly residentBytes: number };
+  cpu(): { readonly userSeconds: number; readonly systemSeconds: number };
 }
 
 /** Structured log. Levels as Redis has them. */

@@ -115,6 +115,11 @@ export class ClientConnection {
     });
   }
 
+  /** Nothing is asked and not answered. */
+  get idle(): boolean {
+    return this.#inFlight === 0 && this.#next === this.#queue.length;
+  }
+
   /** The handler is no longer congested. */
   resume(): void {
     this.#advance();

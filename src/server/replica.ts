@@ -10,14 +10,14 @@
 
 import type { ReadCommand } from '../kv/command.ts';
 import { KvStateMachine } from '../kv/state-machine.ts';
-import { dataCommands } from '../kv/table.ts';
+import { acceptsWrite } from '../kv/table.ts';
 import { assert } from '../lib/assert.ts';
 import type { Env, Store, Timer } from '../lib/env.ts';
 import { CorruptionError } from '../lib/errors.ts';
 import { RaftHost } from '../raft/host.ts';
-import type { Message } from '../raft/messages.ts';
 import type { RaftLimits } from '../raft/limits.ts';
 import { EMPTY_LOG } from '../raft/log.ts';
+import type { Message } from '../raft/messages.ts';
 import { Raft } from '../raft/raft.ts';
 import { type GroupId, NOBODY, type NodeId } from '../raft/types.ts';
 import { Wal } from '../raft/wal.ts';
@@ -127,6 +127,11 @@ export class Replica {
   get diskFull(): boolean {
     if (this.raft.role === 'leader') return this.#wal.full || this.#checkpointer.overfull;
     return this.#leaderDiskFull;
+  }
+
+  /** The log entry up to which the store has everything. */
+  get checkpointedIndex(): number {
+    return this.#checkpointer.checkpointedIndex;
   }
 
   write(db: number, argv: readonly Uint8Array[], waiter: Waiter): void {
@@ -287,10 +292,4 @@ function observe(target: Partial<ObserverTarget>) {
     sessionUnknown: (session: number) => target.writes!.sessionUnknown(session),
     sessionOpened: (...event: Parameters<Writes['sessionOpened']>) => target.writes!.sessionOpened(...event),
   };
-}
-
-function acceptsWrite(name: string, argc: number): boolean {
-  const command = dataCommands.get(name.toLowerCase());
-  if (command === undefined || command.kind !== 'write') return false;
-  return command.arity >= 0 ? argc === command.arity : argc >= -command.arity;
 }

@@ -5,9 +5,10 @@
  * crash or TIMEOUT leaves open is entered with an unknown outcome, and CLUSTERDOWN leaves no trace, since it promises
  * that nothing was executed: if it was, some later read shows it and the history is not linearizable.
  */
+
+import { dataCommands } from '../../src/kv/table.ts';
 import { unreachable } from '../../src/lib/assert.ts';
 import { fromLatin1, latin1 } from '../../src/lib/bytes.ts';
-import { dataCommands } from '../../src/kv/table.ts';
 import { ErrorReply, type Reply } from '../../src/resp/reply.ts';
 import type { Cluster, SimServer } from './cluster.ts';
 import type { KvReply, StoreCommand, StoreOp } from './kv-models.ts';
@@ -92,7 +93,16 @@ export class SimClient {
     if (multiKey && this.#random.chance(0.15)) {
       return { name: 'MSET', pairs: [0, 1, 2].map((i) => [`k${i}`, value] as const) };
     }
-    const name = this.#random.pick(['SET', 'APPEND', 'APPEND', 'APPEND', 'DEL', 'INCR', 'SETNX', 'GETSET'] as const);
+    const name = this.#random.pick([
+      'SET',
+      'APPEND',
+      'APPEND',
+      'APPEND',
+      'DEL',
+      'INCR',
+      'SETNX',
+      'GETSET',
+    ] as const);
     switch (name) {
       case 'INCR':
         return { name, key: counter };

@@ -57,7 +57,10 @@ export class SimServer {
     const faults: DiskFaults = { ...GOOD_DISK };
     this.disk = new SimDisk(cluster.scheduler, cluster.random.split(), faults);
     this.store = new SimStore(cluster.scheduler, cluster.random.split(), faults);
-    this.clockFaults = { rate: cluster.random.between(0.99, 1.01), wallSkewMs: cluster.random.below(2000) - 1000 };
+    this.clockFaults = {
+      rate: cluster.random.between(0.99, 1.01),
+      wallSkewMs: cluster.random.below(2000) - 1000,
+    };
   }
 
   get up(): boolean {
@@ -79,6 +82,7 @@ export class SimServer {
       disk: this.disk.open(life),
       stores: { open: async () => this.store.open(life) },
       network: undefined as never,
+      system: undefined as never,
       log: this.#log(),
     };
     const onFatal = (error: Error) => {
@@ -91,7 +95,13 @@ export class SimServer {
       ...{ group: GROUP, id: this.id, voters: this.#cluster.ids, directory: 'data' },
       store: this.store.open(life),
       limits: { ...SMALL_LIMITS, ...options.limits },
-      ...{ walSegmentBytes, memoryBytesMax, commandTimeoutMs, stringBytesMax: 1 << 20, reads: 'linearizable' },
+      ...{
+        walSegmentBytes,
+        memoryBytesMax,
+        commandTimeoutMs,
+        stringBytesMax: 1 << 20,
+        reads: 'linearizable',
+      },
       transport: { send: (to, messages) => this.#send(to, messages) },
       onFatal,
       onRoom: () => {},
@@ -142,7 +152,9 @@ export class SimServer {
   #log(): Log {
     const { trace } = this.#cluster.options;
     const line = (event: string, fields?: object) =>
-      trace?.(`${this.#cluster.scheduler.nowMs.toFixed(2)} n${this.id} ${event} ${JSON.stringify(fields ?? {})}`);
+      trace?.(
+        `${this.#cluster.scheduler.nowMs.toFixed(2)} n${this.id} ${event} ${JSON.stringify(fields ?? {})}`,
+      );
     return { debug: line, verbose: line, notice: line, warning: line };
   }
 }

@@ -2,8 +2,9 @@
  * What must hold in every state of every cluster, checked after every event. The first six are figure 3 of the paper
  * and its proofs; the rest is what a server must never do.
  */
-import { crc32 } from '../../src/lib/checksum.ts';
+
 import { assert } from '../../src/lib/assert.ts';
+import { crc32 } from '../../src/lib/checksum.ts';
 import type { NodeId } from '../../src/raft/types.ts';
 import type { PeerMessage } from '../../src/server/peer-message.ts';
 import type { Cluster, SimServer } from './cluster.ts';
@@ -63,13 +64,18 @@ export class Invariants {
     if (log.lastIndex !== seen.lastIndex || log.lastTerm !== seen.lastTerm) this.#checkTail(server);
     seen.lastIndex = log.lastIndex;
     seen.lastTerm = log.lastTerm;
-    assert(log.commitIndex >= seen.commitIndex, 'the commit index never goes back', server.id, log.commitIndex);
+    assert(
+      log.commitIndex >= seen.commitIndex,
+      'the commit index never goes back',
+      server.id,
+      log.commitIndex,
+    );
     if (log.commitIndex > seen.commitIndex) this.#checkCommitted(server, seen.commitIndex);
     seen.commitIndex = log.commitIndex;
     const { appliedIndex } = stateMachine;
     assert(appliedIndex >= seen.appliedIndex, 'applied never goes back', server.id, appliedIndex);
     assert(appliedIndex <= log.stableIndex, 'what is applied is on the disk', server.id, appliedIndex);
-    if (appliedIndex > seen.appliedIndex && !stateMachine.midEntry) this.#checkState(server);
+    if (appliedIndex > seen.appliedIndex && stateMachine.atRest) this.#checkState(server);
     seen.appliedIndex = appliedIndex;
   }
 
@@ -77,7 +83,13 @@ export class Invariants {
   #checkLeader(server: SimServer): void {
     const { term, log } = server.replica!.raft;
     const before = this.#leaders.get(term);
-    assert(before === undefined || before === server.id, 'a term has one leader (§5.2)', term, before, server.id);
+    assert(
+      before === undefined || before === server.id,
+      'a term has one leader (§5.2)',
+      term,
+      before,
+      server.id,
+    );
     this.#leaders.set(term, server.id);
     for (let index = log.compactedIndex + 1; index < this.committedTerms.length; index++) {
       const held = log.termAt(index);
@@ -110,7 +122,13 @@ export class Invariants {
     for (let index = Math.max(before, log.compactedIndex) + 1; index <= log.commitIndex; index++) {
       const term = log.termAt(index)!;
       const known = this.committedTerms[index];
-      assert(known === undefined || known === term, 'what is committed stays so (§5.4)', server.id, index, term);
+      assert(
+        known === undefined || known === term,
+        'what is committed stays so (§5.4)',
+        server.id,
+        index,
+        term,
+      );
       this.committedTerms[index] = term;
     }
   }

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { dataCommands } from '../../src/kv/table.ts';
 import type { ReadCommand } from '../../src/kv/command.ts';
+import { dataCommands } from '../../src/kv/table.ts';
 import type { Reply } from '../../src/resp/reply.ts';
 import { Cluster, type SimServer } from './cluster.ts';
 

@@ -7,10 +7,11 @@
  * (liveness). At the end the clients' history must be linearizable. After TigerBeetle's VOPR.
  */
 import { assert } from '../../src/lib/assert.ts';
-import { type Workload, SimClient } from './clients.ts';
+import type { PeerMessage } from '../../src/server/peer-message.ts';
+import { SimClient, type Workload } from './clients.ts';
 import { Cluster, type ClusterOptions, type SimServer } from './cluster.ts';
 import { Invariants } from './invariants.ts';
-import { keyModel, type KeyOp, storeModel, type StoreOp } from './kv-models.ts';
+import { type KeyOp, keyModel, type StoreOp, storeModel } from './kv-models.ts';
 import { checkLinearizable, type Operation } from './linearizability.ts';
 import { GOOD_NETWORK } from './network.ts';
 import { SimRandom } from './random.ts';
@@ -29,6 +30,7 @@ export interface SwarmResult {
 
 interface FaultWeights {
   crash: number;
+  crashVoter: number;
   crashAll: number;
   partition: number;
   oneWay: number;
@@ -66,6 +68,8 @@ class Swarm {
   readonly #meanBetweenFaultsMs: number;
   #clients: SimClient[] = [];
   #crashes = 0;
+  /** So many of the next votes cost their giver its life. */
+  #crashVoters = 0;
   #terms = new Set<number>();
 
   constructor(seed: number, trace: ((line: string) => void) | undefined) {
@@ -77,6 +81,12 @@ class Swarm {
       servers: random.pick([1, 3, 3, 3, 5, 5]),
       memoryBytesMax: random.pick([1024, 4096, 1 << 20]),
       walSegmentBytes: random.pick([8 << 10, 32 << 10]),
+      // Short timeouts make many elections, and several candidates at once.
+      limits: random.pick([
+        {},
+        { electionTimeoutMs: 300 },
+        { electionTimeoutMs: 60, heartbeatIntervalMs: 15 },
+      ]),
       ...(trace === undefined ? {} : { trace }),
     };
     this.#cluster = new Cluster(options);
@@ -92,7 +102,14 @@ class Swarm {
     };
     const weight = () => (random.chance(0.5) ? random.fraction() : 0);
     this.#weights = {
-      ...{ crash: weight(), crashAll: weight() / 4, partition: weight(), oneWay: weight(), bridge: weight() / 2 },
+      ...{
+        crash: weight(),
+        crashVoter: weight(),
+        crashAll: weight() / 4,
+        partition: weight(),
+        oneWay: weight(),
+        bridge: weight() / 2,
+      },
       ...{ pause: weight(), clockJump: weight(), diskStall: weight() / 2, diskError: weight() / 4 },
       ...{ diskFull: weight() / 4, unreliable: weight(), transfer: weight() / 2 },
     };
@@ -101,7 +118,10 @@ class Swarm {
 
   async run(): Promise<void> {
     const cluster = this.#cluster;
-    cluster.onSend = (from, _to, message) => this.#invariants.onSend(from, message);
+    cluster.onSend = (from, _to, message) => {
+      this.#invariants.onSend(from, message);
+      this.#maybeCrashVoter(from, message);
+    };
     cluster.scheduler.afterEvent = () => this.#afterEvent();
     cluster.startAll();
     const count = this.#random.pick([2, 4, 8]);
@@ -152,7 +172,9 @@ class Swarm {
   /** Leaders are hit more often than chance would: that is where it hurts. */
   #victim(): SimServer {
     const leader = this.#cluster.leader();
-    return leader !== undefined && this.#random.chance(0.5) ? leader : this.#random.pick(this.#cluster.servers);
+    return leader !== undefined && this.#random.chance(0.5)
+      ? leader
+      : this.#random.pick(this.#cluster.servers);
   }
 
   #later(meanMs: number, run: () => void): void {
@@ -166,6 +188,9 @@ class Swarm {
     cluster.options.trace?.(`${cluster.scheduler.nowMs.toFixed(2)} fault: ${fault} n${victim.id}`);
     switch (fault) {
       case 'crash':
+        return this.#crash(victim);
+      case 'crashVoter':
+        this.#crashVoters += this.#random.below(4);
         return this.#crash(victim);
       case 'crashAll':
         for (const server of cluster.servers) this.#crash(server);
@@ -203,6 +228,23 @@ class Swarm {
     }
   }
 
+  /** The moment at which forgetting hurts most: the vote is on its way, and the one who gave it falls. */
+  #maybeCrashVoter(from: number, message: PeerMessage): void {
+    if (this.#crashVoters === 0 || message.kind !== 'raft' || message.message.type !== 'RequestVoteResponse')
+      return;
+    if (!message.message.voteGranted || this.#random.chance(0.5)) return;
+    this.#crashVoters--;
+    const server = this.#cluster.server(from);
+    this.#cluster.scheduler.after(0, undefined, () => {
+      if (!server.up) return;
+      this.#crashes++;
+      server.crash();
+      this.#cluster.scheduler.after(this.#random.exponential(5), undefined, () => {
+        if (!server.up) server.start();
+      });
+    });
+  }
+
   #crash(server: SimServer): void {
     if (!server.up) return;
     this.#crashes++;
@@ -210,8 +252,9 @@ class Swarm {
     this.#restartLater(server);
   }
 
+  /** Some servers are back before anybody has missed them. */
   #restartLater(server: SimServer): void {
-    this.#later(800, () => {
+    this.#later(this.#random.pick([5, 100, 1000]), () => {
       if (!server.up) server.start();
     });
   }
@@ -280,7 +323,7 @@ class Swarm {
   #atRest(): boolean {
     const replicas = this.#cluster.servers.map((server) => server.replica);
     const applied = new Set(replicas.map((replica) => replica?.stateMachine.appliedIndex));
-    return applied.size === 1 && !applied.has(undefined) && replicas.every((r) => !r!.stateMachine.midEntry);
+    return applied.size === 1 && !applied.has(undefined) && replicas.every((r) => r!.stateMachine.atRest);
   }
 
   #describe(): string {
@@ -299,7 +342,9 @@ class Swarm {
   #checkHistory(): void {
     const history = this.#clients.flatMap((client) => client.history);
     // A read of unknown outcome says nothing.
-    const telling = history.filter(({ op }) => op.reply !== undefined || (op.name !== 'GET' && op.name !== 'MGET'));
+    const telling = history.filter(
+      ({ op }) => op.reply !== undefined || (op.name !== 'GET' && op.name !== 'MGET'),
+    );
     const keyed = telling.every(({ op }) => op.name !== 'MGET' && op.name !== 'MSET');
     const verdict = keyed
       ? checkLinearizable(keyModel, telling as Operation<KeyOp>[])

@@ -1,0 +1,147 @@
+/**
+ * Commands on one connection: PING, ECHO, SELECT, AUTH, HELLO, RESET, QUIT. CLIENT is in client-commands.ts.
+ *
+ * After Redis 7.0's networking.c and acl.c. There is one user, `default`, with the password of `requirepass`.
+ */
+
+import { fromLatin1, latin1 } from '../lib/bytes.ts';
+import { timingSafeEqual } from '../lib/hmac.ts';
+import type { Client } from '../resp/client.ts';
+import { ErrorReply, MapReply, OK, type Reply } from '../resp/reply.ts';
+import { nameClient } from './client-commands.ts';
+import { CONNECTION_ROWS } from './connection-rows.ts';
+import type { Call, ServerCommand, ServerContext } from './context.ts';
+import { wrongArity } from './replies.ts';
+
+const WRONG_PASSWORD = new ErrorReply('WRONGPASS', 'invalid username-password pair or user is disabled.');
+const NO_PASSWORD_SET = new ErrorReply(
+  'ERR',
+  'AUTH <password> called without any password configured for the default user. ' +
+    'Are you sure your configuration is correct?',
+);
+const SYNTAX_ERROR = new ErrorReply('ERR', 'syntax error');
+
+function ping({ argv }: Call): Reply {
+  if (argv.length > 2) return wrongArity('ping');
+  return argv[1] ?? 'PONG';
+}
+
+/** Databases other than 0 come with the commands that keep them apart (SWAPDB, MOVE, FLUSHDB). */
+function select({ argv, client }: Call): Reply {
+  const typed = latin1(argv[1]!);
+  if (!/^(0|-?[1-9]\d{0,9})$/.test(typed))
+    return new ErrorReply('ERR', 'value is not an integer or out of range');
+  if (typed !== '0') return new ErrorReply('ERR', 'DB index is out of range');
+  client.db = 0;
+  return OK;
+}
+
+function passwordMatches(server: ServerContext, user: string, password: Uint8Array): boolean {
+  const { requirepass } = server.config;
+  return user === 'default' && (requirepass === '' || timingSafeEqual(password, fromLatin1(requirepass)));
+}
+
+function auth({ argv, client, server }: Call): Reply {
+  if (argv.length > 3) return SYNTAX_ERROR;
+  if (argv.length === 2 && server.config.requirepass === '') return NO_PASSWORD_SET;
+  const user = argv.length === 3 ? latin1(argv[1]!) : 'default';
+  if (!passwordMatches(server, user, argv.at(-1)!)) return WRONG_PASSWORD;
+  client.authenticated = true;
+  return OK;
+}
+
+/** HELLO [version [AUTH user password] [SETNAME name]]. Nothing changes unless all of it can. */
+function hello(call: Call): Reply {
+  const { argv, client, server } = call;
+  let protocol = client.protocol;
+  if (argv.length > 1) {
+    const version = latin1(argv[1]!);
+    if (!/^(0|-?[1-9]\d{0,17})$/.test(version)) {
+      return new ErrorReply('ERR', 'Protocol version is not an integer or out of range');
+    }
+    if (version !== '2' && version !== '3') return new ErrorReply('NOPROTO', 'unsupported protocol version');
+    protocol = version === '2' ? 2 : 3;
+  }
+  const options = parseHello(argv);
+  if (options instanceof ErrorReply) return options;
+  if (options.password !== undefined) {
+    if (!passwordMatches(server, options.user, options.password)) return WRONG_PASSWORD;
+    client.authenticated = true;
+  }
+  if (!client.authenticated) {
+    return new ErrorReply(
+      'NOAUTH',
+      'HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> ' +
+        'option can be used to authenticate the client and select the RESP protocol version at the same time',
+    );
+  }
+  if (options.name !== undefined) {
+    const refused = nameClient(client, options.name);
+    if (refused !== undefined) return refused;
+  }
+  client.protocol = protocol;
+  return describeServer(server, client);
+}
+
+interface HelloOptions {
+  user: string;
+  password: Uint8Array | undefined;
+  name: Uint8Array | undefined;
+}
+
+function parseHello(argv: readonly Uint8Array[]): HelloOptions | ErrorReply {
+  const options: HelloOptions = { user: '', password: undefined, name: undefined };
+  for (let i = 2; i < argv.length; ) {
+    const option = latin1(argv[i]!).toLowerCase();
+    const left = argv.length - i - 1;
+    if (option === 'auth' && left >= 2) {
+      options.user = latin1(argv[i + 1]!);
+      options.password = argv[i + 2]!;
+      i += 3;
+    } else if (option === 'setname' && left >= 1) {
+      options.name = argv[i + 1]!;
+      i += 2;
+    } else {
+      return new ErrorReply('ERR', `Syntax error in HELLO option '${latin1(argv[i]!)}'`);
+    }
+  }
+  return options;
+}
+
+/** Clients read a Redis version out of this and decide what they may use. */
+function describeServer(server: ServerContext, client: Client): Reply {
+  const text = (value: string) => fromLatin1(value);
+  const isLeader = server.replica.raft.role === 'leader';
+  return new MapReply([
+    [text('server'), text('redis')],
+    [text('version'), text(REDIS_VERSION)],
+    [text('proto'), client.protocol],
+    [text('id'), client.id],
+    [text('mode'), text('standalone')],
+    [text('role'), text(isLeader ? 'master' : 'replica')],
+    [text('modules'), []],
+  ]);
+}
+
+/** The Redis whose commands, replies and texts hstore gives. */
+export const REDIS_VERSION = '7.0.15';
+
+function reset({ client, server }: Call): Reply {
+  client.reset(server.config.requirepass === '');
+  return 'RESET';
+}
+
+function quit({ client }: Call): Reply {
+  client.closeAfterReply = true;
+  return OK;
+}
+
+export const connectionCommands: readonly ServerCommand[] = [
+  { ...CONNECTION_ROWS.ping, kind: 'local', run: ping },
+  { ...CONNECTION_ROWS.echo, kind: 'local', run: ({ argv }) => argv[1]! },
+  { ...CONNECTION_ROWS.select, kind: 'barrier', run: select },
+  { ...CONNECTION_ROWS.auth, kind: 'barrier', run: auth },
+  { ...CONNECTION_ROWS.hello, kind: 'barrier', run: hello },
+  { ...CONNECTION_ROWS.reset, kind: 'barrier', run: reset },
+  { ...CONNECTION_ROWS.quit, kind: 'barrier', run: quit },
+];

@@ -1,0 +1,278 @@
+/**
+ * One running server: where the parts meet. Data directory and store, links to the peers, the replica, the door, and a
+ * listener for clients.
+ *
+ *   clients -> ClientConnection -> Executor -> Replica <-> PeerLinks -> the other servers
+ *
+ * It listens before a leader is known; what needs one waits. Stopping is the same in reverse: no new clients, leadership
+ * handed over, what is in flight finished, a last checkpoint, everything closed.
+ */
+import type { Connection, Env, Listener, Store, Timer } from '../lib/env.ts';
+import { DEFAULT_LIMITS } from '../raft/limits.ts';
+import { Client } from '../resp/client.ts';
+import { ClientConnection, type ConnectionLimits, DEFAULT_CONNECTION_LIMITS } from '../resp/connection.ts';
+import { allCommands } from './command-table.ts';
+import type { Config } from './config.ts';
+import { type Member, type PeerStatus, type ServerContext, Stats } from './context.ts';
+import { type Identity, openDataDirectory } from './data-directory.ts';
+import { Executor } from './executor.ts';
+import { PeerLinks } from './peer-links.ts';
+import { Replica } from './replica.ts';
+
+const GROUP = 1;
+/** How long a stop waits for commands in flight. */
+const DRAIN_MS_MAX = 3000;
+const DRAIN_STEP_MS = 20;
+/** How often idle clients are looked for. */
+const IDLE_CHECK_MS = 1000;
+
+/** Redis's text, for a server that would be open to the world without a password. */
+const PROTECTED_MODE_ERROR =
+  '-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the ' +
+  'default user. In this mode connections are only accepted from the loopback interface. If you want to connect from ' +
+  'external computers, set a password with --requirepass, or turn protected mode off with --protected-mode no.\r\n';
+const MAX_CLIENTS_ERROR = '-ERR max number of clients reached\r\n';
+
+export interface RunningServer {
+  /** Ends service in order: finishes what is in flight, hands leadership over, closes everything. */
+  stop(): Promise<void>;
+}
+
+export interface ServerOptions {
+  readonly version: string;
+  /** The disk failed or is corrupt, or the code has a bug: the process must end, after it has said so. */
+  readonly onFatal: (error: Error) => void;
+}
+
+/** Throws ConfigError, InUseError, CorruptionError, DiskFullError; nothing is left running then. */
+export async function startServer(env: Env, config: Config, options: ServerOptions): Promise<RunningServer> {
+  const server = new Server(env, config, options);
+  await server.start();
+  return server;
+}
+
+class Server implements RunningServer, ServerContext {
+  readonly version: string;
+  readonly runId: string;
+  readonly clock: Env['clock'];
+  readonly system: Env['system'];
+  readonly config: Config;
+  readonly stats = new Stats();
+  readonly commands = allCommands;
+  readonly clients = new Map<number, Client>();
+  readonly startedAt: { readonly monotonicMs: number; readonly wallMs: number };
+  readonly #env: Env;
+  readonly #onFatal: (error: Error) => void;
+  readonly #connections = new Set<ClientConnection>();
+  readonly #executor: Executor;
+  #identity: Identity | undefined;
+  #store: Store | undefined;
+  #links: PeerLinks | undefined;
+  #replica: Replica | undefined;
+  #listeners: Listener[] = [];
+  #lastClientId = 0;
+  #idleTimer: Timer | undefined;
+  #stopping: Promise<void> | undefined;
+
+  constructor(env: Env, config: Config, options: ServerOptions) {
+    this.#env = env;
+    this.config = config;
+    this.version = options.version;
+    this.#onFatal = options.onFatal;
+    this.clock = env.clock;
+    this.system = env.system;
+    this.runId = Array.from(env.random.bytes(20), (byte) => byte.toString(16).padStart(2, '0')).join('');
+    this.startedAt = { monotonicMs: env.clock.monotonicMs(), wallMs: env.clock.wallMs() };
+    this.#executor = new Executor(this);
+  }
+
+  get replica(): Replica {
+    return this.#replica!;
+  }
+
+  get clusterId(): string {
+    return this.#identity!.clusterId;
+  }
+
+  get members(): readonly Member[] {
+    return this.#identity!.members;
+  }
+
+  get self(): Member {
+    return this.members.find((member) => member.id === this.#identity!.nodeId)!;
+  }
+
+  peerStatus(id: number): PeerStatus {
+    return this.#links!.status(id);
+  }
+
+  async start(): Promise<void> {
+    try {
+      await this.#open();
+      for (const host of this.config.bind) {
+        const address = { host, port: this.config.port };
+        this.#listeners.push(
+          await this.#env.network.listen(address, (connection) => this.#accept(connection)),
+        );
+      }
+    } catch (error) {
+      await this.#close();
+      throw error;
+    }
+    this.#watchIdleClients();
+    const addresses = this.config.bind.map((host) => `${host}:${this.config.port}`).join(' ');
+    this.#env.log.notice('Ready to accept connections', { name: this.self.name, addresses });
+  }
+
+  async #open(): Promise<void> {
+    const { config } = this;
+    const { identity, store } = await openDataDirectory(this.#env, config);
+    this.#identity = identity;
+    this.#store = store;
+    const links = new PeerLinks({
+      env: this.#env,
+      clusterId: identity.clusterId,
+      id: identity.nodeId,
+      name: identity.name,
+      secret: config.clusterSecret,
+      listen: { host: this.self.host, port: this.self.peerPort },
+      peers: new Map(
+        this.members
+          .filter((member) => member !== this.self)
+          .map(({ id, name, host, peerPort }) => [id, { name, address: { host, port: peerPort } }]),
+      ),
+      onMessages: (from, messages) => this.#replica?.receive(from, messages),
+      onUnreachable: (peer) => this.#replica?.peerUnreachable(peer),
+    });
+    this.#links = links;
+    this.#replica = await Replica.start(this.#env, {
+      group: GROUP,
+      id: identity.nodeId,
+      voters: this.members.map((member) => member.id),
+      directory: config.dir,
+      store,
+      limits: {
+        ...DEFAULT_LIMITS,
+        electionTimeoutMs: config.electionTimeoutMs,
+        heartbeatIntervalMs: config.heartbeatIntervalMs,
+      },
+      walSegmentBytes: config.walSegmentBytes,
+      memoryBytesMax: config.maxmemory,
+      stringBytesMax: config.protoMaxBulkLen,
+      commandTimeoutMs: config.commandTimeoutMs,
+      reads: config.reads,
+      transport: links,
+      onFatal: this.#onFatal,
+      onRoom: () => this.#resumeClients(),
+    });
+    if (this.members.length > 1) await links.start();
+  }
+
+  // Clients
+
+  #accept(connection: Connection): void {
+    this.stats.connectionsReceived++;
+    const refusal = this.#refusal(connection);
+    if (refusal !== undefined) {
+      this.stats.connectionsRejected++;
+      connection.handle({ onData: () => {}, onClose: () => {} });
+      connection.write(new TextEncoder().encode(refusal));
+      connection.end();
+      return;
+    }
+    const client = new Client({
+      id: ++this.#lastClientId,
+      remote: connection.remote,
+      local: connection.local,
+      nowMs: this.clock.monotonicMs(),
+      authenticated: this.config.requirepass === '',
+    });
+    const one = new ClientConnection({
+      connection,
+      client,
+      handler: this.#executor,
+      clock: this.clock,
+      log: this.#env.log,
+      limits: this.#connectionLimits(),
+      onClose: () => {
+        this.clients.delete(client.id);
+        this.#connections.delete(one);
+        this.stats.bytesIn += client.bytesIn;
+        this.stats.bytesOut += client.bytesOut;
+      },
+    });
+    this.clients.set(client.id, client);
+    this.#connections.add(one);
+  }
+
+  #refusal(connection: Connection): string | undefined {
+    if (this.clients.size >= this.config.maxclients) return MAX_CLIENTS_ERROR;
+    const open = this.config.requirepass === '' && this.config.protectedMode;
+    return open && !isLoopback(connection.remote.host) ? PROTECTED_MODE_ERROR : undefined;
+  }
+
+  #connectionLimits(): ConnectionLimits {
+    const { protoMaxBulkLen, clientQueryBufferLimit } = this.config;
+    const request = { ...DEFAULT_CONNECTION_LIMITS.request, protoMaxBulkLen };
+    return {
+      ...DEFAULT_CONNECTION_LIMITS,
+      request: { ...request, queryBufferBytesMax: clientQueryBufferLimit },
+    };
+  }
+
+  #resumeClients(): void {
+    for (const connection of this.#connections) connection.resume();
+  }
+
+  #watchIdleClients(): void {
+    this.#idleTimer = this.clock.after(IDLE_CHECK_MS, () => {
+      const { timeoutSeconds } = this.config;
+      const oldestMs = this.clock.monotonicMs() - timeoutSeconds * 1000;
+      for (const connection of timeoutSeconds === 0 ? [] : this.#connections) {
+        if (connection.client.lastInteractionMs < oldestMs && connection.idle) connection.destroy();
+      }
+      this.#watchIdleClients();
+    });
+  }
+
+  // Stopping
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
+  }
+
+  async #stop(): Promise<void> {
+    this.#env.log.notice('stopping', { clients: this.clients.size });
+    for (const listener of this.#listeners) listener.close();
+    for (const connection of this.#connections) connection.finish();
+    this.replica.giveUpLeadership();
+    const untilMs = this.clock.monotonicMs() + DRAIN_MS_MAX;
+    while (this.clock.monotonicMs() < untilMs && !this.#drained()) await this.#pause(DRAIN_STEP_MS);
+    await this.#close();
+    this.#env.log.notice('stopped');
+  }
+
+  /** Nobody waits for an answer, and another server leads. */
+  #drained(): boolean {
+    if (this.#connections.size > 0) return false;
+    return this.members.length === 1 || this.replica.raft.role !== 'leader';
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => void this.clock.after(ms, resolve));
+  }
+
+  async #close(): Promise<void> {
+    this.#idleTimer?.cancel();
+    for (const listener of this.#listeners) listener.close();
+    for (const connection of this.#connections) connection.destroy();
+    await this.#replica?.stop();
+    this.#links?.stop();
+    await this.#store?.close();
+  }
+}
+
+function isLoopback(host: string): boolean {
+  return host === '::1' || host.startsWith('127.') || host.startsWith('::ffff:127.');
+}
