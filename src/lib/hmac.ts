@@ -2,7 +2,7 @@
  * HMAC-SHA256 (RFC 2104) by the runtime's own native code: what a message is sealed with so that only those who know the
  * key could have sealed it.
  */
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHmac, timingSafeEqual as equalInConstantTime } from 'node:crypto';
 
 export const HMAC_BYTES = 32;
 
@@ -13,7 +13,10 @@ export function hmacSha256(key: string, ...parts: readonly Uint8Array[]): Uint8A
   return hmac.digest();
 }
 
-/** Takes as long for a seal that is nearly right as for one that is not at all, so that it cannot be guessed bytewise. */
-export function sealsEqual(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && timingSafeEqual(a, b);
+/**
+ * Whether the two are equal. For those of equal length it takes as long when they are nearly so as when they are not at
+ * all, so that a seal or a password cannot be guessed byte by byte.
+ */
+export function timingSafeEqual(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && equalInConstantTime(a, b);
 }

@@ -148,6 +148,11 @@ export function decodeEntry(reader: ByteReader, index: number): Entry {
   return { index, term, type, data: reader.bytes() };
 }
 
+/** Whether a record may begin at `offset`: for a segment whose seed is not known, so that no checksum can tell. */
+export function mayBeRecord(segment: Uint8Array, offset: number): boolean {
+  return offset + 4 <= segment.length && new ByteReader(segment, offset).u32() === RECORD_MAGIC;
+}
+
 /** What stands at `offset`: a record, nothing (zeros as preallocated), or something else. */
 export function decodeRecord(segment: Uint8Array, offset: number, seed: number): WalRecord | 'empty' | 'bad' {
   if (offset + RECORD_HEADER_BYTES > segment.length) return isZero(segment, offset) ? 'empty' : 'bad';

@@ -18,6 +18,7 @@ import {
   decodeRecord,
   decodeSegmentHeader,
   isZero,
+  mayBeRecord,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
   WAL_VERSION,
@@ -50,8 +51,8 @@ export interface ScannedSegment {
 export type RecordVisitor = (record: WalRecord, at: { segment: SegmentHeader; offset: number }) => void;
 
 /**
- * Walks through the segments, one at a time so that only one need be in memory. Feed it every segment file in order,
- * then call `finish`. Throws CorruptionError.
+ * Walks through the segments, one at a time so that only one need be in memory. Feed it every segment file in order.
+ * Throws CorruptionError.
  */
 export class WalScanner {
   readonly segments: ScannedSegment[] = [];
@@ -119,6 +120,11 @@ export class WalScanner {
     }
     const tornTail = !isZero(content, offset);
     if (tornTail) this.#refuseIfDurable(segment, header, offset);
+    if (offset === SEGMENT_HEADER_BYTES) {
+      // Torn at its first write, behind the header: without its first record the log could never begin with it.
+      this.unused.push(name);
+      return;
+    }
     this.segments.push({ name, header, bytes: content.length, end: offset, tornTail });
   }
 
@@ -147,13 +153,15 @@ function readRecord(segment: SegmentContent, offset: number, seed: number): WalR
   }
 }
 
-/** Without the header's seed no checksum can be tested; but a segment torn at its first write has one record at most. */
-function holdsRecordsOfItsOwn(segment: SegmentContent): boolean {
-  const { content } = segment;
-  let end = content.length;
-  while (end > 0 && content[end - 1] === 0) end--;
-  // The header and the first record are one write. More than a page behind them means that it was written to again.
-  return end > 4096;
+/**
+ * Without the header's seed no checksum can be tested. But the header and the first record are one write, and in it are
+ * no bytes of clients: what looks like a second record is one, and was begun when that write was durable.
+ */
+function holdsRecordsOfItsOwn({ content }: SegmentContent): boolean {
+  for (let offset = SEGMENT_HEADER_BYTES + 8; offset < content.length; offset += 8) {
+    if (content[offset] !== 0 && mayBeRecord(content, offset)) return true;
+  }
+  return false;
 }
 
 /** Builds each group's log from the items of its records, in their order. */
@@ -181,6 +189,8 @@ class GroupLog {
   readonly #appliedIndex: number;
   #compacted = { index: 0, term: 0 };
   #begun = false;
+  /** The log cannot begin here: what the segment's first record told of was replaced. It begins with a later one. */
+  #replaced = false;
   #lastIndex = 0;
   #runs: { from: number; term: number }[] = [];
   #entries: Entry[] = [];
@@ -202,9 +212,12 @@ class GroupLog {
 
   /** At the beginning of the oldest segment it tells where the log begins; later ones repeat what is known. */
   #logEnd(lastIndex: number, lastTerm: number): void {
-    if (!this.#begun) {
+    if (!this.#begun || this.#replaced) {
       this.#compacted = { index: lastIndex, term: lastTerm };
       this.#lastIndex = lastIndex;
+      this.#runs = [];
+      this.#entries = [];
+      this.#replaced = false;
     } else if (lastIndex !== this.#lastIndex || lastTerm !== this.#lastTerm) {
       throw new CorruptionError(`the log was at ${lastIndex}, but its records lead to ${this.#lastIndex}`);
     }
@@ -215,7 +228,10 @@ class GroupLog {
   }
 
   #append(from: number, entries: readonly Entry[]): void {
-    if (from <= this.#compacted.index || from > this.#lastIndex + 1) {
+    // Only compaction makes a segment the first, and it lets none be that in which this happens: it was interrupted.
+    if (from <= this.#compacted.index) this.#replaced = true;
+    if (this.#replaced) return;
+    if (from > this.#lastIndex + 1) {
       throw new CorruptionError(
         `entries from ${from} on do not join the log, which runs from ${this.#compacted.index} to ${this.#lastIndex}`,
       );
@@ -241,6 +257,12 @@ class GroupLog {
       );
     }
     const { index: compactedIndex, term: compactedTerm } = this.#compacted;
+    if (compactedIndex > this.#appliedIndex || this.#replaced) {
+      throw new CorruptionError(
+        `the log begins behind entry ${compactedIndex}, but the store holds the state after entry ` +
+          `${this.#appliedIndex}: segments are missing, or the store is of another time or place`,
+      );
+    }
     const { hardState } = this;
     const log = { compactedIndex, compactedTerm, termRuns: this.#runs, lastIndex: this.#lastIndex };
     return { hardState, log: { ...log, appliedIndex: this.#appliedIndex, entries: this.#entries } };

@@ -30,6 +30,15 @@ import {
 } from './wal-format.ts';
 import { ReadPoints } from './wal-read.ts';
 import { LogRebuilder, type RecoveredGroup, WalScanner } from './wal-recovery.ts';
+import {
+  isSegmentName,
+  type LogEnds,
+  REPLACED,
+  readWhole,
+  type Segment,
+  segmentName,
+  wipe,
+} from './wal-segments.ts';
 
 export interface WalOptions {
   readonly disk: Disk;
@@ -52,15 +61,7 @@ const RETRY_WHEN_FULL_MS = 1000;
 /** An upper bound of what an item takes besides its entries, and an entry besides its data. */
 const ITEM_OVERHEAD_BYTES = 32;
 const ENTRY_HEADER_BYTES = 13;
-const HARD_STATE: HardState = { term: 0, votedFor: 0 };
-
-interface Segment {
-  readonly number: number;
-  readonly file: LogFile;
-  readonly seed: number;
-  /** Where each group's log ended when this segment began. */
-  readonly logEnds: ReadonlyMap<GroupId, number>;
-}
+const NEW_GROUP = { hardState: { term: 0, votedFor: 0 }, lastIndex: 0, lastTerm: 0, compactableTo: 0 };
 
 interface GroupState {
   hardState: HardState;
@@ -82,18 +83,23 @@ export class Wal {
   readonly #options: WalOptions;
   readonly #groups = new Map<GroupId, GroupState>();
   readonly #segments: Segment[] = [];
+  readonly #logEnds = new Map<number, LogEnds>();
   #offset = 0;
   #nextSequence = 0;
   readonly #out = new ByteWriter(1 << 16);
   #pending: Pending[] = [];
   #writing: Pending[] = [];
   #busy = false;
+  /** Busy, but with waiting for a segment. */
+  #rolling = false;
   #spare: LogFile | undefined;
   #makingSpare = false;
   #full = false;
   #unsealed = false;
   #sealTimer: Timer | undefined;
   #readsUnderWay = 0;
+  /** Segments that are no longer needed are being removed. */
+  #removal: Promise<void> = Promise.resolve();
   #closing = false;
   #onSettled: (() => void) | undefined;
   /** A change of segment waits for the spare that is being made. */
@@ -182,32 +188,34 @@ export class Wal {
     const state = this.#groups.get(group);
     if (state === undefined) return 0;
     state.compactableTo = Math.max(state.compactableTo, index);
-    while (this.#segments.length > 1 && this.#readsUnderWay === 0 && this.#oldestIsUnneeded()) {
-      this.#dropOldest();
+    if (this.#readsUnderWay === 0) {
+      for (let drop = this.#unneededSegments(); drop > 0; drop--) this.#dropOldest();
     }
     return this.#segments[0]!.logEnds.get(group) ?? 0;
   }
 
-  #oldestIsUnneeded(): boolean {
-    const { logEnds } = this.#segments[1]!;
-    for (const [group, state] of this.#groups) {
-      if ((logEnds.get(group) ?? 0) > state.compactableTo) return false;
-    }
-    return true;
+  /** How many segments lie before the last one with which the log may begin. */
+  #unneededSegments(): number {
+    const groups = [...this.#groups];
+    const mayBeFirst = ({ begun, logEnds }: Segment) =>
+      begun && groups.every(([group, { compactableTo }]) => (logEnds.get(group) ?? 0) <= compactableTo);
+    return Math.max(0, this.#segments.findLastIndex(mayBeFirst));
   }
 
   #dropOldest(): void {
     const oldest = this.#segments.shift()!;
+    this.#logEnds.delete(oldest.number);
     for (const state of this.#groups.values()) state.points.dropSegment(oldest.number);
     const { disk, directory, onFatal } = this.#options;
     const remove = async () => {
       await oldest.file.close();
       await disk.removeFile(`${directory}/${segmentName(oldest.number)}`);
     };
-    remove().catch(onFatal);
+    // One after the other: a crash in between must leave no gap.
+    this.#removal = this.#removal.then(remove).catch(onFatal);
   }
 
-  /** Writes what is under way and waiting, then a seal, and lets go of the files. */
+  /** Writes what is under way and, if there is room, what is waiting, then a seal, and lets go of the files. */
   async close(): Promise<void> {
     this.#closing = true;
     this.#sealTimer?.cancel();
@@ -216,6 +224,7 @@ export class Wal {
       this.#seal();
       await this.#settled();
     }
+    await this.#removal;
     for (const segment of this.#segments) await segment.file.close();
     await this.#spare?.close();
   }
@@ -297,6 +306,9 @@ export class Wal {
     } else if (item.type === 'entries') {
       const last = item.entries.at(-1)!;
       state.points.add({ from: item.from, last: last.index, ...at });
+      for (const logEnds of this.#logEnds.values()) {
+        if ((logEnds.get(item.group) ?? 0) >= item.from) logEnds.set(item.group, REPLACED);
+      }
       state.lastIndex = last.index;
       state.lastTerm = last.term;
     }
@@ -305,13 +317,7 @@ export class Wal {
   #group(group: GroupId): GroupState {
     let state = this.#groups.get(group);
     if (state === undefined) {
-      state = {
-        hardState: HARD_STATE,
-        lastIndex: 0,
-        lastTerm: 0,
-        compactableTo: 0,
-        points: new ReadPoints(),
-      };
+      state = { ...NEW_GROUP, points: new ReadPoints() };
       this.#groups.set(group, state);
     }
     return state;
@@ -335,7 +341,9 @@ export class Wal {
 
   /** Changes to the next segment, which must have room for a record of `needed` bytes, and goes on. */
   #roll(needed: number): void {
+    if (this.#closing && this.#full) return;
     this.#busy = true;
+    this.#rolling = true;
     const bytes = SEGMENT_HEADER_BYTES + this.#logEndsBytes() + needed;
     const spare = this.#spare;
     if (spare !== undefined && spare.bytes >= bytes) {
@@ -346,6 +354,11 @@ export class Wal {
     if (this.#makingSpare) {
       this.#afterSpare = () => this.#roll(needed);
       return;
+    }
+    if (spare !== undefined) {
+      // The larger one takes its name, and with it its place on the disk.
+      this.#spare = undefined;
+      spare.close().catch(this.#options.onFatal);
     }
     this.#create(Math.max(this.#options.segmentBytes, Math.ceil(bytes / 4096) * 4096), (file) =>
       this.#use(file),
@@ -369,6 +382,8 @@ export class Wal {
         this.#full = true;
         if (this.#closing) {
           this.#makingSpare = false;
+          // What waits for room is given up: it was not reported as saved.
+          if (this.#rolling) this.#busy = false;
           this.#checkSettled();
           return;
         }
@@ -393,7 +408,7 @@ export class Wal {
   #use(file: LogFile): void {
     const number = (this.#segments.at(-1)?.number ?? 0) + 1;
     const seed = this.#options.random.below(2 ** 32);
-    const logEnds = new Map<GroupId, number>();
+    const logEnds: LogEnds = new Map();
     const items: WalItem[] = [];
     for (const [group, state] of this.#groups) {
       logEnds.set(group, state.lastIndex);
@@ -403,12 +418,18 @@ export class Wal {
     const out = new ByteWriter(1024);
     encodeSegmentHeader(out, { number, seed, firstSequence: this.#nextSequence });
     encodeRecord(out, { seed, sequence: this.#nextSequence, items });
-    this.#segments.push({ number, file, seed, logEnds });
+    const segment = { number, file, seed, logEnds, begun: false };
+    this.#segments.push(segment);
+    this.#logEnds.set(number, logEnds);
     this.#nextSequence++;
     this.#offset = out.length;
     this.#unsealed = false;
     this.#busy = false;
-    this.#write(file, 0, out.view(), () => this.#makeSpare());
+    this.#rolling = false;
+    this.#write(file, 0, out.view(), () => {
+      segment.begun = true;
+      this.#makeSpare();
+    });
   }
 
   #logEndsBytes(): number {
@@ -427,12 +448,11 @@ export class Wal {
   async #recover(): Promise<ReadonlyMap<GroupId, RecoveredGroup>> {
     const { disk, directory, appliedIndexOf, log } = this.#options;
     const rebuilder = new LogRebuilder(appliedIndexOf);
-    const logEndsOf = new Map<number, Map<GroupId, number>>();
     const scanner = new WalScanner((record, at) => {
       for (const item of record.items) {
         rebuilder.take(item);
         this.#note(item, { segment: at.segment.number, offset: at.offset, end: record.end });
-        if (item.type === 'logEnd') this.#recoverLogEnd(item, at.segment.number, logEndsOf);
+        if (item.type === 'logEnd') this.#recoverLogEnd(item, at.segment.number);
       }
     });
     const files = new Map<string, LogFile>();
@@ -451,7 +471,7 @@ export class Wal {
         await wipe(file, scanned.end);
       }
       const { number, seed } = scanned.header;
-      this.#segments.push({ number, file, seed, logEnds: logEndsOf.get(number) ?? new Map() });
+      this.#segments.push({ number, file, seed, logEnds: this.#logEndsOf(number), begun: true });
       this.#offset = scanned.end;
     }
     for (const path of scanner.unused) {
@@ -460,41 +480,21 @@ export class Wal {
     }
     this.#nextSequence = scanner.nextSequence;
     const groups = [...rebuilder.groups].map(([group, rebuilt]) => [group, rebuilt.finish()] as const);
+    // A compaction was interrupted before it came to a segment with which the log can begin.
+    while ([...(this.#segments[0]?.logEnds.values() ?? [])].includes(REPLACED)) this.#dropOldest();
     return new Map(groups);
   }
 
-  #recoverLogEnd(
-    item: WalItem & { type: 'logEnd' },
-    segment: number,
-    logEndsOf: Map<number, Map<GroupId, number>>,
-  ): void {
-    const logEnds = logEndsOf.get(segment) ?? new Map<GroupId, number>();
-    logEndsOf.set(segment, logEnds);
-    logEnds.set(item.group, item.lastIndex);
+  #logEndsOf(segment: number): LogEnds {
+    const logEnds = this.#logEnds.get(segment) ?? new Map<GroupId, number>();
+    this.#logEnds.set(segment, logEnds);
+    return logEnds;
+  }
+
+  #recoverLogEnd(item: WalItem & { type: 'logEnd' }, segment: number): void {
+    this.#logEndsOf(segment).set(item.group, item.lastIndex);
     const state = this.#group(item.group);
     state.lastIndex = item.lastIndex;
     state.lastTerm = item.lastTerm;
   }
-}
-
-function segmentName(number: number): string {
-  return `${String(number).padStart(12, '0')}.wal`;
-}
-
-function isSegmentName(name: string): boolean {
-  return /^\d{12}\.wal$/.test(name);
-}
-
-function readWhole(file: LogFile): Promise<Uint8Array> {
-  return new Promise((resolve, reject) => {
-    file.read(0, file.bytes, (error, content) => (error === null ? resolve(content) : reject(error)));
-  });
-}
-
-/** Zeros from `offset` to the end, so that nothing of a torn write is left behind the next, shorter one. */
-function wipe(file: LogFile, offset: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const zeros = new Uint8Array(file.bytes - offset);
-    file.write(offset, [zeros], (error) => (error === null ? resolve() : reject(error)));
-  });
 }

@@ -205,8 +205,5 @@ function parseFrame(bytes: Uint8Array, start: number, end: number): Frame {
  * each would keep alive the whole chunk that it came in.
  */
 export function forKeeping(bytes: Uint8Array): Uint8Array {
-  if (bytes.buffer.byteLength <= 2 * bytes.length) return bytes;
-  const copy = Buffer.allocUnsafeSlow(bytes.length);
-  copy.set(bytes);
-  return copy;
+  return bytes.buffer.byteLength <= 2 * bytes.length ? bytes : new Uint8Array(bytes);
 }

@@ -46,7 +46,11 @@ export class SimClock implements Clock {
     // Timers are never early, and often a little late.
     const lateMs = this.#random.fraction();
     this.#scheduler.after(delayMs / this.#faults.rate + lateMs, this.#life, run, true);
-    return { cancel: () => void (cancelled = true) };
+    return {
+      cancel: () => {
+        cancelled = true;
+      },
+    };
   }
 
   endOfTurn(callback: () => void): void {

@@ -2,10 +2,12 @@
  * A whole cluster of replicas in one process and one virtual time: the real code on a simulated disk, store, network
  * and clock, to be started, crashed, paused and cut off at will.
  */
+import { assert } from '../../src/lib/assert.ts';
 import { ByteReader, ByteWriter } from '../../src/lib/bytes.ts';
-import type { Env, Log } from '../../src/lib/env.ts';
+import type { Address, Env, Log } from '../../src/lib/env.ts';
 import { DEFAULT_LIMITS, type RaftLimits } from '../../src/raft/limits.ts';
 import type { NodeId } from '../../src/raft/types.ts';
+import { PeerLinks } from '../../src/server/peer-links.ts';
 import { decodePeerMessage, encodePeerMessage, type PeerMessage } from '../../src/server/peer-message.ts';
 import { Replica } from '../../src/server/replica.ts';
 import { type ClockFaults, SimClock } from './clock.ts';
@@ -14,6 +16,7 @@ import { SimNetwork } from './network.ts';
 import { SimRandom } from './random.ts';
 import { type Life, Scheduler } from './scheduler.ts';
 import { SimStore } from './store.ts';
+import { StreamNetwork } from './stream-network.ts';
 
 export interface ClusterOptions {
   readonly seed: number;
@@ -22,6 +25,11 @@ export interface ClusterOptions {
   readonly memoryBytesMax?: number;
   readonly walSegmentBytes?: number;
   readonly commandTimeoutMs?: number;
+  /**
+   * What joins the servers. `packets` may lose, double and reorder every one; `streams` are the real links over
+   * simulated connections. Partitions and delays are the same for both.
+   */
+  readonly links?: 'packets' | 'streams';
   /** Every line a server logs, for a replay. */
   readonly trace?: (line: string) => void;
 }
@@ -48,6 +56,8 @@ export class SimServer {
   readonly #cluster: Cluster;
   life: Life | undefined;
   replica: Replica | undefined;
+  /** With streams, while it is up. */
+  links: PeerLinks | undefined;
   /** Why it ended by itself, if it did. */
   fatal: Error | undefined;
 
@@ -72,7 +82,7 @@ export class SimServer {
   }
 
   start(): void {
-    const { scheduler, network, random, options } = this.#cluster;
+    const { scheduler, network, streams, random, options } = this.#cluster;
     const life: Life = { alive: true, paused: false, held: [] };
     this.life = life;
     this.fatal = undefined;
@@ -81,10 +91,11 @@ export class SimServer {
       random: random.split(),
       disk: this.disk.open(life),
       stores: { open: async () => this.store.open(life) },
-      network: undefined as never,
+      network: streams?.open(this.id, life) ?? (undefined as never),
       system: undefined as never,
       log: this.#log(),
     };
+    if (streams !== undefined) this.links = this.#makeLinks(env, life);
     const onFatal = (error: Error) => {
       if (!life.alive) return;
       this.fatal = error;
@@ -108,7 +119,9 @@ export class SimServer {
     }).then((replica) => {
       if (!life.alive) return;
       this.replica = replica;
+      if (this.links !== undefined) return this.links.start();
       network.attach(this.id, (from, packet) => this.#receive(life, from, packet));
+      return undefined;
     }, onFatal);
     scheduler.settle();
   }
@@ -119,17 +132,35 @@ export class SimServer {
     this.life.alive = false;
     this.life = undefined;
     this.replica = undefined;
+    this.links = undefined;
     this.#cluster.network.attach(this.id, undefined);
+    this.#cluster.streams?.crash(this.id, this.#cluster.random.chance(0.5) ? 'killed' : 'power lost');
     this.disk.crash();
     this.store.crash();
   }
 
+  #makeLinks(env: Env, life: Life): PeerLinks {
+    const { ids } = this.#cluster;
+    return new PeerLinks({
+      ...{ env, clusterId: 'simulated', id: this.id, name: `n${this.id}`, secret: 'a secret' },
+      listen: peerAddress(this.id),
+      peers: new Map(ids.map((id) => [id, { name: `n${id}`, address: peerAddress(id) }])),
+      onMessages: (from, messages) => {
+        assert(life.alive && !life.paused, 'messages come to a process that runs', this.id);
+        this.replica?.receive(from, messages);
+      },
+      onUnreachable: (peer) => this.replica?.peerUnreachable(peer),
+    });
+  }
+
   #send(to: NodeId, messages: readonly PeerMessage[]): void {
-    const out = new ByteWriter(256);
-    for (const message of messages) {
-      this.#cluster.onSend(this.id, to, message);
-      encodePeerMessage(out, message);
+    for (const message of messages) this.#cluster.onSend(this.id, to, message);
+    if (this.links !== undefined) {
+      this.links.send(to, messages);
+      return;
     }
+    const out = new ByteWriter(256);
+    for (const message of messages) encodePeerMessage(out, message);
     this.#cluster.network.send(this.id, to, out.copy());
   }
 
@@ -159,11 +190,16 @@ export class SimServer {
   }
 }
 
+function peerAddress(id: NodeId): Address {
+  return { host: `n${id}`, port: 16379 };
+}
+
 export class Cluster {
   readonly options: ClusterOptions;
   readonly scheduler = new Scheduler();
   readonly random: SimRandom;
   readonly network: SimNetwork;
+  readonly streams: StreamNetwork | undefined;
   readonly servers: readonly SimServer[];
   /** Sees every message before it leaves. */
   onSend: (from: NodeId, to: NodeId, message: PeerMessage) => void = () => {};
@@ -172,6 +208,8 @@ export class Cluster {
     this.options = options;
     this.random = new SimRandom(options.seed);
     this.network = new SimNetwork(this.scheduler, this.random.split());
+    const streams = options.links === 'streams';
+    this.streams = streams ? new StreamNetwork(this.scheduler, this.random.split(), this.network) : undefined;
     this.servers = Array.from({ length: options.servers }, (_, i) => new SimServer(this, i + 1));
   }
 

@@ -9,7 +9,7 @@ const argvOf = (line: string) => line.split(' ').map(bytes);
 
 function write(server: SimServer, line: string): { reply: Reply | undefined } {
   const result: { reply: Reply | undefined } = { reply: undefined };
-  server.replica!.write(0, argvOf(line), { resolve: (reply) => void (result.reply = reply) });
+  server.replica!.write(0, argvOf(line), { resolve: (reply) => Object.assign(result, { reply }) });
   return result;
 }
 
@@ -17,7 +17,7 @@ function read(server: SimServer, line: string): { reply: Reply | undefined } {
   const result: { reply: Reply | undefined } = { reply: undefined };
   const argv = argvOf(line);
   const command = dataCommands.get(line.split(' ')[0]!.toLowerCase()) as ReadCommand;
-  server.replica!.read(0, command, argv, { resolve: (reply) => void (result.reply = reply) });
+  server.replica!.read(0, command, argv, { resolve: (reply) => Object.assign(result, { reply }) });
   return result;
 }
 

@@ -7,6 +7,7 @@
  * (liveness). At the end the clients' history must be linearizable. After TigerBeetle's VOPR.
  */
 import { assert } from '../../src/lib/assert.ts';
+import { DiskFullError } from '../../src/lib/errors.ts';
 import type { PeerMessage } from '../../src/server/peer-message.ts';
 import { SimClient, type Workload } from './clients.ts';
 import { Cluster, type ClusterOptions, type SimServer } from './cluster.ts';
@@ -30,7 +31,9 @@ export interface SwarmResult {
 
 interface FaultWeights {
   crash: number;
-  crashVoter: number;
+  crashVoters: number;
+  halfSent: number;
+  figure8: number;
   crashAll: number;
   partition: number;
   oneWay: number;
@@ -42,6 +45,10 @@ interface FaultWeights {
   diskFull: number;
   unreliable: number;
   transfer: number;
+  /** Of connections; without them, that is with packets, 0. */
+  reset: number;
+  halfOpen: number;
+  stall: number;
 }
 
 const FAULTS_FOR_MS = 15_000;
@@ -68,6 +75,8 @@ class Swarm {
   readonly #meanBetweenFaultsMs: number;
   #clients: SimClient[] = [];
   #crashes = 0;
+  /** Until then, every new leader falls within milliseconds. */
+  #figure8UntilMs = 0;
   /** So many of the next votes cost their giver its life. */
   #crashVoters = 0;
   #terms = new Set<number>();
@@ -87,6 +96,8 @@ class Swarm {
         { electionTimeoutMs: 300 },
         { electionTimeoutMs: 60, heartbeatIntervalMs: 15 },
       ]),
+      // The real links, for a quarter of the seeds.
+      links: seed % 4 === 0 ? 'streams' : 'packets',
       ...(trace === undefined ? {} : { trace }),
     };
     this.#cluster = new Cluster(options);
@@ -104,7 +115,9 @@ class Swarm {
     this.#weights = {
       ...{
         crash: weight(),
-        crashVoter: weight(),
+        crashVoters: weight() / 2,
+        halfSent: weight(),
+        figure8: weight() / 2,
         crashAll: weight() / 4,
         partition: weight(),
         oneWay: weight(),
@@ -112,8 +125,12 @@ class Swarm {
       },
       ...{ pause: weight(), clockJump: weight(), diskStall: weight() / 2, diskError: weight() / 4 },
       ...{ diskFull: weight() / 4, unreliable: weight(), transfer: weight() / 2 },
+      ...{ reset: 0, halfOpen: 0, stall: 0 },
     };
     this.#meanBetweenFaultsMs = random.pick([200, 800, 3000]);
+    if (options.links === 'streams') {
+      Object.assign(this.#weights, { reset: weight(), halfOpen: weight(), stall: weight() });
+    }
   }
 
   async run(): Promise<void> {
@@ -135,10 +152,26 @@ class Swarm {
   #afterEvent(): void {
     this.#invariants.check();
     for (const server of this.#cluster.servers) {
-      if (server.isLeader) this.#terms.add(server.replica!.raft.term);
+      if (server.isLeader) this.#seeLeader(server, server.replica!.raft.term);
       if (server.fatal === undefined || server.fatal.message === 'input/output error') continue;
-      throw server.fatal;
+      if (!(server.fatal instanceof DiskFullError)) throw server.fatal;
+      // There was no room to start at all.
+      server.fatal = undefined;
+      this.#restartLater(server, 500);
     }
+  }
+
+  #seeLeader(leader: SimServer, term: number): void {
+    if (this.#terms.has(term)) return;
+    this.#terms.add(term);
+    if (this.#cluster.scheduler.nowMs >= this.#figure8UntilMs) return;
+    this.#later(this.#random.pick([0.3, 1, 3]), () => {
+      if (leader.isLeader) this.#crash(leader, this.#electionTimeoutMs * this.#random.pick([0.2, 2]));
+    });
+  }
+
+  get #electionTimeoutMs(): number {
+    return this.#cluster.options.limits?.electionTimeoutMs ?? 1000;
   }
 
   result(failure: string | undefined): SwarmResult {
@@ -165,7 +198,10 @@ class Swarm {
   #fault(): void {
     const names = Object.keys(this.#weights) as (keyof FaultWeights)[];
     let at = this.#random.fraction() * names.reduce((sum, name) => sum + this.#weights[name], 0);
-    const chosen = names.find((name) => (at -= this.#weights[name]) < 0);
+    const chosen = names.find((name) => {
+      at -= this.#weights[name];
+      return at < 0;
+    });
     if (chosen !== undefined) this.#commit(chosen);
   }
 
@@ -189,9 +225,12 @@ class Swarm {
     switch (fault) {
       case 'crash':
         return this.#crash(victim);
-      case 'crashVoter':
-        this.#crashVoters += this.#random.below(4);
-        return this.#crash(victim);
+      case 'crashVoters':
+        return this.#hurtElection(victim);
+      case 'figure8':
+        return this.#figure8(victim);
+      case 'halfSent':
+        return this.#crashHalfSent();
       case 'crashAll':
         for (const server of cluster.servers) this.#crash(server);
         return;
@@ -209,52 +248,95 @@ class Swarm {
         return;
       case 'diskStall':
         victim.disk.faults.stallMs = this.#random.between(50, 3000);
-        return this.#later(1000, () => void (victim.disk.faults.stallMs = 0));
+        return this.#later(1000, () => {
+          victim.disk.faults.stallMs = 0;
+        });
       case 'diskError':
         victim.disk.faults.failNextWrite = true;
         return this.#later(500, () => {
           victim.disk.faults.failNextWrite = false;
-          if (!victim.up) this.#restartLater(victim);
+          if (!victim.up) this.#restartLater(victim, 100);
         });
       case 'diskFull':
         victim.disk.faults.full = true;
-        return this.#later(3000, () => void (victim.disk.faults.full = false));
+        return this.#later(3000, () => {
+          victim.disk.faults.full = false;
+        });
       case 'unreliable':
         network.faults = this.#unreliable();
-        return this.#later(3000, () => void (network.faults = { ...GOOD_NETWORK }));
+        return this.#later(3000, () => {
+          network.faults = { ...GOOD_NETWORK };
+        });
       case 'transfer':
         victim.replica?.giveUpLeadership();
         return;
+      case 'reset':
+        cluster.streams!.reset(victim.id, this.#random.pick(cluster.ids));
+        return;
+      case 'halfOpen':
+        cluster.streams!.halfOpen(victim.id, this.#random.pick(cluster.ids));
+        return;
+      case 'stall':
+        cluster.streams!.stall(victim.id, this.#random.pick(cluster.ids), this.#random.exponential(1000));
+        return;
     }
+  }
+
+  /** An election on a slow network, so that candidates overlap, in which those who have voted crash. */
+  #hurtElection(leader: SimServer): void {
+    const { network } = this.#cluster;
+    network.faults = { ...GOOD_NETWORK, delayMeanMs: this.#random.pick([10, 30]), doubleChance: 0.3 };
+    this.#later(2000, () => {
+      network.faults = { ...GOOD_NETWORK };
+    });
+    this.#crashVoters = 1 + this.#random.below(6);
+    this.#crash(leader);
   }
 
   /** The moment at which forgetting hurts most: the vote is on its way, and the one who gave it falls. */
   #maybeCrashVoter(from: number, message: PeerMessage): void {
     if (this.#crashVoters === 0 || message.kind !== 'raft' || message.message.type !== 'RequestVoteResponse')
       return;
-    if (!message.message.voteGranted || this.#random.chance(0.5)) return;
+    if (!message.message.voteGranted) return;
     this.#crashVoters--;
-    const server = this.#cluster.server(from);
-    this.#cluster.scheduler.after(0, undefined, () => {
-      if (!server.up) return;
-      this.#crashes++;
-      server.crash();
-      this.#cluster.scheduler.after(this.#random.exponential(5), undefined, () => {
-        if (!server.up) server.start();
-      });
+    this.#cluster.scheduler.after(0, undefined, () => this.#crash(this.#cluster.server(from), 3));
+  }
+
+  /** Leaders that fall as soon as they lead, on a network that loses much: entries of many terms lie about. */
+  #figure8(leader: SimServer): void {
+    const forMs = 40 * this.#electionTimeoutMs;
+    this.#figure8UntilMs = this.#cluster.scheduler.nowMs + forMs;
+    this.#cluster.network.faults = { ...GOOD_NETWORK, lossChance: this.#random.pick([0, 0.3]) };
+    this.#cluster.scheduler.after(forMs, undefined, () => {
+      this.#cluster.network.faults = { ...GOOD_NETWORK };
+    });
+    this.#crash(leader);
+  }
+
+  /** A leader reaches one follower with its entries, and none of the others, and falls. (figure 8 of the paper) */
+  #crashHalfSent(): void {
+    const { network, ids } = this.#cluster;
+    const leader = this.#cluster.leader();
+    if (leader === undefined) return;
+    const reached = this.#random.pick(ids);
+    const others = ids.filter((id) => id !== leader.id && id !== reached);
+    for (const other of others) network.cut(leader.id, other);
+    this.#later(20, () => {
+      this.#crash(leader, this.#random.pick([5, 100]));
+      for (const other of others) network.mend(leader.id, other);
     });
   }
 
-  #crash(server: SimServer): void {
+  #crash(server: SimServer, restartMeanMs = this.#random.pick([5, 100, 1000])): void {
     if (!server.up) return;
     this.#crashes++;
     server.crash();
-    this.#restartLater(server);
+    this.#restartLater(server, restartMeanMs);
   }
 
   /** Some servers are back before anybody has missed them. */
-  #restartLater(server: SimServer): void {
-    this.#later(this.#random.pick([5, 100, 1000]), () => {
+  #restartLater(server: SimServer, meanMs: number): void {
+    this.#later(meanMs, () => {
       if (!server.up) server.start();
     });
   }
@@ -307,6 +389,8 @@ class Swarm {
 
   async #heal(): Promise<void> {
     const cluster = this.#cluster;
+    this.#figure8UntilMs = 0;
+    this.#crashVoters = 0;
     cluster.network.mendAll();
     cluster.network.faults = { ...GOOD_NETWORK };
     for (const server of cluster.servers) {

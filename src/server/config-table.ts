@@ -1,0 +1,301 @@
+/**
+ * Every directive of a server: the one table behind flags, environment, configuration file, CONFIG and --help.
+ *
+ * Names and meanings are Redis's where Redis has the directive, else etcd's. A row that reads only "accepted" exists
+ * because clients, tools and Redis's own tests read or set it. There are two honest kinds of these: `fixed` ones state
+ * what hstore does (it always writes its log before it answers), can be set to just that, and refuse anything else;
+ * `hint` ones tune encodings and limits that change no answer, so they are stored.
+ */
+import { checkMembers } from './config-members.ts';
+import { NAME_FORM } from './config-name.ts';
+import type { ValueType } from './config-value.ts';
+
+export interface Directive {
+  readonly name: string;
+  readonly type: ValueType;
+  /** As a person would write it; parsed like any other value. */
+  readonly default: string;
+  /**
+   * `runtime`: CONFIG SET takes effect at once; `startup`: it is refused, as Redis refuses immutable ones; `fixed`:
+   * there is only the one value; `hint`: any value is kept, and changes nothing.
+   */
+  readonly change: 'runtime' | 'startup' | 'fixed' | 'hint';
+  /** What --help puts in place of the value; where it is missing, the type says it. */
+  readonly argument?: string;
+  /** For --help, without a full stop. Directives that only answer clients and tools have none. */
+  readonly help?: string;
+  /** --help shows this in place of the default. */
+  readonly defaultHelp?: string;
+  /** Not shown to clients. */
+  readonly secret?: true;
+}
+
+const MB = 1024 ** 2;
+const INT_MAX = 2 ** 31 - 1;
+
+const TEXT: ValueType = { kind: 'text' };
+const BOOLEAN: ValueType = { kind: 'boolean' };
+const PORT: ValueType = { kind: 'integer', min: 1, max: 65535 };
+const ANY_INTEGER: ValueType = { kind: 'integer', min: -INT_MAX - 1, max: INT_MAX };
+const COUNT: ValueType = { kind: 'integer', min: 0, max: INT_MAX };
+
+function checkName(text: string): string | undefined {
+  return NAME_FORM.test(text) ? undefined : 'a name is 1 to 64 letters, digits, dots, dashes or underscores';
+}
+
+function checkBind(text: string): string | undefined {
+  const addresses = text.split(' ');
+  if (addresses.every((address) => /^(\*|[A-Za-z0-9:.%_][A-Za-z0-9:.%_-]*)$/.test(address))) {
+    return undefined;
+  }
+  return 'argument must be addresses, separated by single spaces';
+}
+
+const OWN: readonly Directive[] = [
+  {
+    name: 'id',
+    type: { kind: 'text', check: checkName },
+    default: 'n1',
+    change: 'startup',
+    argument: 'NAME',
+    help: "this server's name",
+  },
+  {
+    name: 'cluster',
+    type: { kind: 'text', check: checkMembers },
+    default: '',
+    change: 'startup',
+    argument: 'MEMBERS',
+    help:
+      'the first members of a new cluster, this one included: n1=HOST:PORT[@PEERPORT],n2=...; PEERPORT is PORT + 10000 ' +
+      'unless given; a restart does not need it',
+    defaultHelp: 'itself alone',
+  },
+  {
+    name: 'port',
+    type: PORT,
+    default: '6379',
+    change: 'startup',
+    help: 'port for clients',
+    defaultHelp: 'as in --cluster, else 6379',
+  },
+  {
+    name: 'bind',
+    type: { kind: 'text', check: checkBind },
+    default: '127.0.0.1',
+    change: 'startup',
+    argument: 'ADDRESS',
+    help: 'address for clients, or several, separated by spaces; * is all IPv4',
+    defaultHelp: 'as in --cluster, else 127.0.0.1',
+  },
+  {
+    name: 'dir',
+    type: { kind: 'text', check: (text) => (text === '' ? 'argument must be a path' : undefined) },
+    default: './hstore-data/ID',
+    change: 'startup',
+    argument: 'PATH',
+    help: 'data directory, made when missing, locked while in use',
+  },
+  {
+    name: 'requirepass',
+    type: TEXT,
+    default: '',
+    change: 'runtime',
+    argument: 'PASSWORD',
+    help: 'password that clients must give (AUTH)',
+    defaultHelp: 'none',
+  },
+  {
+    name: 'cluster-secret',
+    type: TEXT,
+    default: '',
+    change: 'startup',
+    argument: 'SECRET',
+    help: 'secret that the servers of the cluster share',
+    defaultHelp: 'none',
+    secret: true,
+  },
+  {
+    name: 'reads',
+    type: { kind: 'choice', values: ['linearizable', 'local'] },
+    default: 'linearizable',
+    change: 'startup',
+    help:
+      'linearizable: a read sees every write acknowledged before it; local: it is answered from what this server has, ' +
+      'faster, also without a leader, and possibly out of date',
+  },
+  {
+    name: 'command-timeout',
+    type: { kind: 'integer', min: 10, max: 3_600_000 },
+    default: '5000',
+    change: 'startup',
+    argument: 'MS',
+    help: 'how long a command waits for a leader before it gets -CLUSTERDOWN or -TIMEOUT',
+  },
+  {
+    name: 'election-timeout',
+    type: { kind: 'integer', min: 50, max: 50_000 },
+    default: '1000',
+    change: 'startup',
+    argument: 'MS',
+    help: 'a leader that is silent for this long, to twice this long, is replaced; the same on all servers',
+  },
+  {
+    name: 'heartbeat-interval',
+    type: { kind: 'integer', min: 10, max: 10_000 },
+    default: '100',
+    change: 'startup',
+    argument: 'MS',
+    help: 'how often a leader shows that it lives; at most a third of election-timeout',
+  },
+  {
+    name: 'wal-segment-size',
+    type: { kind: 'memory', min: MB, max: 1024 * MB, multipleOf: 4096 },
+    default: '16mb',
+    change: 'startup',
+    help: 'size of the files of the write-ahead log',
+  },
+  {
+    name: 'loglevel',
+    type: { kind: 'choice', values: ['debug', 'verbose', 'notice', 'warning'] },
+    default: 'notice',
+    change: 'runtime',
+    help: 'how much is logged, as JSON lines',
+  },
+  {
+    name: 'logfile',
+    type: TEXT,
+    default: '',
+    change: 'startup',
+    argument: 'PATH',
+    help: 'file to append the log to',
+    defaultHelp: 'standard error',
+  },
+];
+
+const REDIS: readonly Directive[] = [
+  {
+    name: 'maxmemory',
+    type: { kind: 'memory', min: MB, max: 1024 ** 2 * MB },
+    default: '512mb',
+    change: 'startup',
+    help: 'for data kept in memory; data beyond it stay on disk, and nothing is evicted',
+  },
+  {
+    name: 'maxclients',
+    type: { kind: 'integer', min: 1, max: 4_294_967_295 },
+    default: '10000',
+    change: 'runtime',
+    help: 'clients served at the same time',
+  },
+  {
+    name: 'timeout',
+    type: COUNT,
+    default: '0',
+    change: 'runtime',
+    argument: 'SECONDS',
+    help: 'a client idle for this long is disconnected; 0: never',
+  },
+  {
+    name: 'tcp-keepalive',
+    type: { kind: 'integer', min: 1, max: INT_MAX },
+    default: '300',
+    change: 'runtime',
+    argument: 'SECONDS',
+    help: 'silence after which TCP asks whether the other side still lives, for new connections',
+  },
+  {
+    name: 'protected-mode',
+    type: BOOLEAN,
+    default: 'yes',
+    change: 'runtime',
+    help: 'without a password, refuse clients from other machines',
+  },
+  {
+    name: 'proto-max-bulk-len',
+    type: { kind: 'memory', min: MB, max: 128 * MB },
+    default: '32mb',
+    change: 'startup',
+    help: 'longest key or value; the same on all servers, for it decides results',
+  },
+  {
+    name: 'client-query-buffer-limit',
+    type: { kind: 'memory', min: MB, max: 1024 * MB },
+    default: '64mb',
+    change: 'runtime',
+    help: 'longest request, for new connections',
+  },
+  {
+    name: 'databases',
+    type: { kind: 'integer', min: 16, max: 16 },
+    default: '16',
+    change: 'startup',
+    help: 'number of databases; 16 is the only value',
+  },
+];
+
+function fixed(name: string, value: string, type: ValueType): Directive {
+  return { name, type, default: value, change: 'fixed' };
+}
+
+function hint(name: string, value: string, type: ValueType = ANY_INTEGER): Directive {
+  return { name, type, default: value, change: 'hint' };
+}
+
+const EVICTION = [
+  ...['volatile-lru', 'volatile-lfu', 'volatile-random', 'volatile-ttl'],
+  ...['allkeys-lru', 'allkeys-lfu', 'allkeys-random', 'noeviction'],
+];
+
+const ACCEPTED: readonly Directive[] = [
+  // Every acknowledged write is in a synced log on a majority, and there are no dumps beside it.
+  fixed('save', '', TEXT),
+  fixed('appendonly', 'yes', BOOLEAN),
+  fixed('appendfsync', 'always', { kind: 'choice', values: ['everysec', 'always', 'no'] }),
+  fixed('no-appendfsync-on-rewrite', 'no', BOOLEAN),
+  fixed('maxmemory-policy', 'noeviction', { kind: 'choice', values: EVICTION }),
+  fixed('replica-read-only', 'no', BOOLEAN),
+  fixed('min-replicas-to-write', '0', COUNT),
+  fixed('notify-keyspace-events', '', TEXT),
+  fixed('slowlog-log-slower-than', '-1', ANY_INTEGER),
+  fixed('latency-monitor-threshold', '0', COUNT),
+  fixed('enable-debug-command', 'no', { kind: 'choice', values: ['no', 'yes', 'local'] }),
+  fixed('daemonize', 'no', BOOLEAN),
+  fixed('tls-port', '0', COUNT),
+  fixed('io-threads', '1', COUNT),
+  // How compactly small collections are held, how fast old ones are freed: matters of memory, not of answers.
+  hint('hash-max-listpack-entries', '512'),
+  hint('hash-max-ziplist-entries', '512'),
+  hint('hash-max-listpack-value', '64'),
+  hint('hash-max-ziplist-value', '64'),
+  hint('list-max-listpack-size', '-2'),
+  hint('list-max-ziplist-size', '-2'),
+  hint('list-compress-depth', '0'),
+  hint('set-max-intset-entries', '512'),
+  hint('zset-max-listpack-entries', '128'),
+  hint('zset-max-ziplist-entries', '128'),
+  hint('zset-max-listpack-value', '64'),
+  hint('zset-max-ziplist-value', '64'),
+  hint('hll-sparse-max-bytes', '3000', { kind: 'memory', min: 0, max: INT_MAX }),
+  hint('stream-node-max-bytes', '4096', { kind: 'memory', min: 0, max: INT_MAX }),
+  hint('stream-node-max-entries', '100'),
+  hint('activerehashing', 'yes', BOOLEAN),
+  hint('hz', '10', { kind: 'integer', min: 0, max: INT_MAX }),
+  hint('lua-time-limit', '5000'),
+  hint('busy-reply-threshold', '5000'),
+  hint('slowlog-max-len', '128'),
+  hint('aof-use-rdb-preamble', 'yes', BOOLEAN),
+  hint('auto-aof-rewrite-percentage', '100'),
+  hint('auto-aof-rewrite-min-size', '64mb', { kind: 'memory', min: 0, max: 1024 ** 2 * MB }),
+  hint('rdb-key-save-delay', '0'),
+  hint('lazyfree-lazy-eviction', 'no', BOOLEAN),
+  hint('lazyfree-lazy-expire', 'no', BOOLEAN),
+  hint('lazyfree-lazy-server-del', 'no', BOOLEAN),
+  hint('lazyfree-lazy-user-del', 'no', BOOLEAN),
+  hint('lazyfree-lazy-user-flush', 'no', BOOLEAN),
+];
+
+/** The directives as --help groups them. */
+export const DIRECTIVE_GROUPS = { own: OWN, redis: REDIS, accepted: ACCEPTED } as const;
+
+export const DIRECTIVES: readonly Directive[] = [...OWN, ...REDIS, ...ACCEPTED];

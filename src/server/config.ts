@@ -1,0 +1,267 @@
+/**
+ * A server's configuration: what flags, environment and file say, the defaults of the table for the rest, and what
+ * CONFIG SET changes while it runs.
+ *
+ * Values are kept as the texts that CONFIG GET shows; the getters give them their types. A few defaults depend on
+ * others: port and address come from the server's own entry among the members, and members and name, on a restart that
+ * does not name them, from the data directory (`adopt`).
+ */
+import { assert } from '../lib/assert.ts';
+import { ConfigError } from '../lib/errors.ts';
+import { globMatches, isPattern } from './config-glob.ts';
+import { formatMembers, type MemberAddress, PEER_PORT_OFFSET, parseMembers } from './config-members.ts';
+import { didYouMean } from './config-nearest.ts';
+import { gatherSettings, type Sources } from './config-sources.ts';
+import { DIRECTIVES, type Directive } from './config-table.ts';
+import { memoryText, parseValue } from './config-value.ts';
+
+export type Reads = 'linearizable' | 'local';
+export type LogLevel = 'debug' | 'verbose' | 'notice' | 'warning';
+
+const BY_NAME: ReadonlyMap<string, Directive> = new Map(DIRECTIVES.map((each) => [each.name, each]));
+const PORT_MAX = 65_535;
+const HEARTBEATS_PER_ELECTION_MIN = 3;
+
+export class Config {
+  /** The path of the file that was read; empty when there was none. */
+  readonly configFile: string;
+  readonly dir: string;
+  readonly #values = new Map<string, string>();
+  readonly #given: ReadonlySet<string>;
+  readonly #listeners = new Map<string, ((value: string) => void)[]>();
+
+  /** Throws ConfigError: one line that says what is wrong where. */
+  constructor(sources: Sources) {
+    const settings = gatherSettings(DIRECTIVES, sources);
+    this.configFile = sources.file?.path ?? '';
+    this.#given = new Set(settings.keys());
+    for (const directive of DIRECTIVES) {
+      this.#values.set(directive.name, settings.get(directive.name)?.value ?? defaultOf(directive));
+    }
+    this.dir = this.isGiven('dir') ? this.#text('dir') : `./hstore-data/${this.id}`;
+    this.#values.set('dir', this.dir);
+    this.#check();
+  }
+
+  /** Whether a flag, the environment or the file says it. */
+  isGiven(name: string): boolean {
+    assert(BY_NAME.has(name), 'a directive of the table', name);
+    return this.#given.has(name);
+  }
+
+  // Who this server is
+
+  get id(): string {
+    return this.#text('id');
+  }
+
+  /** The founding members; for a server alone, itself. */
+  get members(): readonly MemberAddress[] {
+    const members = parseMembers(this.#text('cluster'));
+    return members.length > 0 ? members : [this.#alone()];
+  }
+
+  get port(): number {
+    if (this.isGiven('port')) return this.#number('port');
+    return this.#ownEntry()?.port ?? this.#number('port');
+  }
+
+  /** At least one. */
+  get bind(): readonly string[] {
+    const host = this.isGiven('bind') ? undefined : this.#ownEntry()?.host;
+    const addresses = host === undefined ? this.#text('bind').split(' ') : [host];
+    return addresses.map((address) => (address === '*' ? '0.0.0.0' : address));
+  }
+
+  /**
+   * What the data directory says of a server that was here before: it holds where no flag says otherwise. The caller has
+   * made sure that nothing contradicts. No members: a server alone.
+   */
+  adopt({ name, members }: { name: string; members: readonly MemberAddress[] }): void {
+    this.#values.set('id', name);
+    this.#values.set('cluster', formatMembers(members));
+  }
+
+  // What it does
+
+  get requirepass(): string {
+    return this.#text('requirepass');
+  }
+
+  get clusterSecret(): string {
+    return this.#text('cluster-secret');
+  }
+
+  get reads(): Reads {
+    return this.#text('reads') as Reads;
+  }
+
+  get commandTimeoutMs(): number {
+    return this.#number('command-timeout');
+  }
+
+  get electionTimeoutMs(): number {
+    return this.#number('election-timeout');
+  }
+
+  get heartbeatIntervalMs(): number {
+    return this.#number('heartbeat-interval');
+  }
+
+  get walSegmentBytes(): number {
+    return this.#number('wal-segment-size');
+  }
+
+  get loglevel(): LogLevel {
+    return this.#text('loglevel') as LogLevel;
+  }
+
+  /** Empty: standard error. */
+  get logfile(): string {
+    return this.#text('logfile');
+  }
+
+  /** Bytes. */
+  get maxmemory(): number {
+    return this.#number('maxmemory');
+  }
+
+  get maxclients(): number {
+    return this.#number('maxclients');
+  }
+
+  /** 0: a client may be idle for ever. */
+  get timeoutSeconds(): number {
+    return this.#number('timeout');
+  }
+
+  get tcpKeepaliveMs(): number {
+    return this.#number('tcp-keepalive') * 1000;
+  }
+
+  get protectedMode(): boolean {
+    return this.#text('protected-mode') === 'yes';
+  }
+
+  /** Bytes. */
+  get protoMaxBulkLen(): number {
+    return this.#number('proto-max-bulk-len');
+  }
+
+  /** Bytes. */
+  get clientQueryBufferLimit(): number {
+    return this.#number('client-query-buffer-limit');
+  }
+
+  get databases(): number {
+    return this.#number('databases');
+  }
+
+  // CONFIG
+
+  /** CONFIG GET: names and values that match; a name without wildcards comes back as it was written. */
+  get(pattern: string): [name: string, value: string][] {
+    if (!isPattern(pattern)) {
+      const directive = BY_NAME.get(pattern.toLowerCase());
+      return directive === undefined || directive.secret ? [] : [[pattern, this.#shown(directive.name)]];
+    }
+    return DIRECTIVES.filter(({ name, secret }) => !secret && globMatches(pattern, name)).map(({ name }) => [
+      name,
+      this.#shown(name),
+    ]);
+  }
+
+  /** CONFIG SET, all pairs or none. The text of the error after `ERR `; undefined when it is done. */
+  set(pairs: readonly (readonly [name: string, value: string])[]): string | undefined {
+    const names = new Set<string>();
+    for (const [name] of pairs) {
+      const directive = BY_NAME.get(name.toLowerCase());
+      if (directive === undefined) return `Unknown option or number of arguments for CONFIG SET - '${name}'`;
+      if (directive.change === 'startup') return setFailed(name, "can't set immutable config");
+      if (names.has(directive.name)) return setFailed(name, 'duplicate parameter');
+      names.add(directive.name);
+    }
+    const changes: [string, string][] = [];
+    for (const [name, text] of pairs) {
+      const directive = BY_NAME.get(name.toLowerCase())!;
+      const parsed = parseValue(directive.type, text);
+      if (!parsed.ok) return setFailed(directive.name, parsed.reason);
+      if (directive.change === 'fixed' && parsed.value !== this.#text(directive.name)) {
+        return setFailed(directive.name, "can't set immutable config");
+      }
+      if (parsed.value !== this.#text(directive.name)) changes.push([directive.name, parsed.value]);
+    }
+    for (const [name, value] of changes) this.#values.set(name, value);
+    for (const [name, value] of changes)
+      for (const listener of this.#listeners.get(name) ?? []) listener(value);
+    return undefined;
+  }
+
+  /** Calls `listener` when CONFIG SET has given `name` another value. */
+  onChange(name: string, listener: (value: string) => void): void {
+    assert(BY_NAME.get(name)?.change === 'runtime', 'a directive that may change at run time', name);
+    this.#listeners.set(name, [...(this.#listeners.get(name) ?? []), listener]);
+  }
+
+  #text(name: string): string {
+    const value = this.#values.get(name);
+    assert(value !== undefined, 'a directive of the table', name);
+    return value;
+  }
+
+  #number(name: string): number {
+    return Number(this.#text(name));
+  }
+
+  #shown(name: string): string {
+    if (name === 'port') return `${this.port}`;
+    return name === 'bind' ? this.bind.join(' ') : this.#text(name);
+  }
+
+  #ownEntry(): MemberAddress | undefined {
+    return parseMembers(this.#text('cluster')).find(({ name }) => name === this.id);
+  }
+
+  #alone(): MemberAddress {
+    const peerPort = this.port + PEER_PORT_OFFSET;
+    // It has no peers: where there is no room for the port there is none.
+    return {
+      name: this.id,
+      host: this.bind[0]!,
+      port: this.port,
+      peerPort: peerPort > PORT_MAX ? 0 : peerPort,
+    };
+  }
+
+  /** What no single value can tell. */
+  #check(): void {
+    const names = parseMembers(this.#text('cluster')).map(({ name }) => name);
+    if (names.length > 0 && !names.includes(this.id)) {
+      // The name may come from the data directory later, but never from among strangers.
+      const meant = this.isGiven('id') ? didYouMean(this.id, names) : ': give this server its name with --id';
+      throw new ConfigError(`${this.id} is not among the members ${names.join(', ')} of --cluster${meant}`);
+    }
+    if (this.heartbeatIntervalMs * HEARTBEATS_PER_ELECTION_MIN > this.electionTimeoutMs) {
+      throw new ConfigError(
+        `heartbeat-interval (${this.heartbeatIntervalMs} ms) must be at most a third of ` +
+          `election-timeout (${this.electionTimeoutMs} ms)`,
+      );
+    }
+    if (this.clientQueryBufferLimit < this.protoMaxBulkLen) {
+      throw new ConfigError(
+        `client-query-buffer-limit (${memoryText(this.clientQueryBufferLimit)}) must be at least ` +
+          `proto-max-bulk-len (${memoryText(this.protoMaxBulkLen)}): else no such value could be sent`,
+      );
+    }
+  }
+}
+
+function defaultOf({ name, type, default: text }: Directive): string {
+  const parsed = parseValue(type, text);
+  assert(parsed.ok, 'a default is a valid value', name, text);
+  return parsed.value;
+}
+
+function setFailed(name: string, reason: string): string {
+  return `CONFIG SET failed (possibly related to argument '${name}') - ${reason}`;
+}

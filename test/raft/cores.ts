@@ -1,0 +1,349 @@
+/**
+ * Bare consensus cores whose surroundings are the test's hands: nothing is sent, written, applied or delivered, and no
+ * time passes, unless the test says so. What a core hands out is kept here: messages on their way, writes not yet
+ * durable, what is on each disk. Everything that changes is told as a line of text, for transcripts.
+ */
+import { assert } from '../../src/lib/assert.ts';
+import type { Random } from '../../src/lib/env.ts';
+import { DEFAULT_LIMITS, type RaftLimits } from '../../src/raft/limits.ts';
+import type { LogStart } from '../../src/raft/log.ts';
+import type { Message } from '../../src/raft/messages.ts';
+import { Raft, type Save } from '../../src/raft/raft.ts';
+import type { Entry, HardState } from '../../src/raft/types.ts';
+
+export const GROUP = 1;
+
+/** No chance at all: timeouts are the shortest that there are, and contexts count from 1. */
+const NO_CHANCE: Random = { below: () => 0, bytes: (count) => new Uint8Array(count) };
+
+export interface CoreOptions {
+  readonly id: number;
+  readonly voters: readonly number[];
+  readonly limits?: Partial<RaftLimits>;
+  readonly hardState?: HardState;
+  /** What its disk holds at the start. */
+  readonly entries?: readonly Entry[];
+  readonly appliedIndex?: number;
+  readonly random?: Random;
+}
+
+/** A write that is not durable yet, and what leaves when it is. */
+interface PendingSave {
+  readonly save: Save;
+  readonly messages: Message[];
+}
+
+export class Core {
+  raft: Raft;
+  nowMs = 0;
+  readonly options: CoreOptions;
+  readonly saves: PendingSave[] = [];
+  /** What survives a crash. */
+  hardState: HardState;
+  stable: Entry[];
+  applied: Entry[];
+  /** Contexts of reads that may run, with their index. */
+  readonly reads: { context: number; index: number }[] = [];
+
+  constructor(options: CoreOptions) {
+    this.options = options;
+    this.hardState = options.hardState ?? { term: 0, votedFor: 0 };
+    this.stable = [...(options.entries ?? [])];
+    this.applied = this.stable.slice(0, options.appliedIndex ?? 0);
+    this.raft = this.#start();
+  }
+
+  #start(): Raft {
+    const { id, voters, limits, random } = this.options;
+    return new Raft({
+      ...{ group: GROUP, id, voters, limits: { ...DEFAULT_LIMITS, ...limits } },
+      hardState: this.hardState,
+      log: logOf(this.stable, this.applied.length),
+      random: random ?? NO_CHANCE,
+      nowMs: this.nowMs,
+    });
+  }
+
+  /** A crash: what was not durable is gone. */
+  restart(): void {
+    this.saves.length = 0;
+    this.raft = this.#start();
+  }
+
+  write({ hardState, truncateFrom, entries }: Save): void {
+    if (hardState !== undefined) this.hardState = hardState;
+    if (truncateFrom === undefined) return;
+    assert(truncateFrom <= this.stable.length + 1, 'the disk gets a log without gaps', truncateFrom);
+    this.stable.length = truncateFrom - 1;
+    this.stable.push(...entries);
+  }
+}
+
+export function logOf(entries: readonly Entry[], appliedIndex: number): LogStart {
+  const termRuns: { from: number; term: number }[] = [];
+  for (const { index, term } of entries)
+    if (termRuns.at(-1)?.term !== term) termRuns.push({ from: index, term });
+  const lastIndex = entries.length;
+  return { compactedIndex: 0, compactedTerm: 0, termRuns, lastIndex, appliedIndex, entries };
+}
+
+/** Entries with the given terms, from index 1. */
+export function entriesOf(...terms: number[]): Entry[] {
+  return terms.map((term, i) => ({ index: i + 1, term, type: 'data', data: Buffer.from(`${i + 1}`) }));
+}
+
+export class Cores {
+  readonly cores = new Map<number, Core>();
+  /** Messages on their way, in the order in which they left. */
+  transit: Message[] = [];
+  /** Told of every change, in words. */
+  tell: (line: string) => void = () => {};
+  readonly #cut = new Set<string>();
+
+  add(options: CoreOptions): Core {
+    const core = new Core(options);
+    this.cores.set(options.id, core);
+    return core;
+  }
+
+  /** Cores 1 to `count`, all with the same options. */
+  static of(count: number, options: Partial<CoreOptions> = {}): Cores {
+    const cores = new Cores();
+    const voters = Array.from({ length: count }, (_, i) => i + 1);
+    for (const id of voters) cores.add({ voters, ...options, id });
+    return cores;
+  }
+
+  core(id: number): Core {
+    const core = this.cores.get(id);
+    assert(core !== undefined, 'there is such a server', id);
+    return core;
+  }
+
+  raft(id: number): Raft {
+    return this.core(id).raft;
+  }
+
+  /** Runs `change` on a core, and tells what it has changed. */
+  change(id: number, change: (raft: Raft) => void): void {
+    const { raft } = this.core(id);
+    const before = stateOf(raft);
+    change(raft);
+    for (const line of differences(before, stateOf(raft))) this.tell(`${id} ${line}`);
+  }
+
+  // Time and tasks
+
+  tick(id: number, ms: number): void {
+    const core = this.core(id);
+    core.nowMs += ms;
+    this.change(id, (raft) => raft.tick(core.nowMs));
+  }
+
+  /** Lets so much time pass for `id` that it asks for an election. */
+  campaign(id: number): void {
+    const core = this.core(id);
+    assert(core.raft.role !== 'leader', 'a leader does not campaign', id);
+    // A timer counts from the last time that the core knows of.
+    this.tick(id, Math.max(0, core.raft.deadlineMs - core.nowMs));
+  }
+
+  propose(id: number, data: string | Uint8Array): ReturnType<Raft['propose']> {
+    let proposed: ReturnType<Raft['propose']> | undefined;
+    const bytes = typeof data === 'string' ? Buffer.from(data) : data;
+    this.change(id, (raft) => {
+      proposed = raft.propose(bytes);
+    });
+    return proposed!;
+  }
+
+  step(message: Message): void {
+    const core = this.core(message.to);
+    this.change(message.to, (raft) => {
+      raft.tick(core.nowMs);
+      raft.step(message);
+    });
+  }
+
+  // What a turn brings, piece by piece
+
+  /** Takes what the core has for the world: messages leave, a write begins. Whether there was anything. */
+  ready(id: number): boolean {
+    const core = this.core(id);
+    let any = false;
+    this.change(id, (raft) => {
+      const ready = raft.ready();
+      for (const message of ready.messages) this.send(message);
+      if (ready.save !== undefined) {
+        core.saves.push({ save: ready.save, messages: [...ready.messagesAfterSave] });
+        this.tell(`${id} writes ${describeSave(ready.save)}`);
+      } else if (core.saves.length > 0) core.saves.at(-1)!.messages.push(...ready.messagesAfterSave);
+      else for (const message of ready.messagesAfterSave) this.send(message);
+      for (const read of ready.reads) {
+        core.reads.push(read);
+        this.tell(`${id} may answer read ${read.context} at ${read.index}`);
+      }
+      assert(ready.fetches.length === 0, 'logs are short enough for memory');
+      any = ready.messages.length + ready.messagesAfterSave.length + ready.reads.length > 0;
+      any ||= ready.save !== undefined;
+    });
+    return any;
+  }
+
+  /** The oldest write is durable. */
+  persist(id: number): boolean {
+    const core = this.core(id);
+    const pending = core.saves.shift();
+    if (pending === undefined) return false;
+    core.write(pending.save);
+    this.tell(`${id} has written ${describeSave(pending.save)}`);
+    this.change(id, (raft) => raft.persisted(pending.save.token));
+    for (const message of pending.messages) this.send(message);
+    return true;
+  }
+
+  apply(id: number): boolean {
+    const core = this.core(id);
+    const entries = core.raft.takeCommitted();
+    if (entries.length === 0) return false;
+    core.applied.push(...entries);
+    this.tell(`${id} applies ${entries.map(describeEntry).join(', ')}`);
+    core.raft.applied(entries.at(-1)!.index);
+    return true;
+  }
+
+  // The network
+
+  send(message: Message): void {
+    this.tell(`  ${describeMessage(message)}`);
+    this.transit.push(message);
+  }
+
+  cut(from: number, to: number): void {
+    this.#cut.add(`${from}>${to}`);
+  }
+
+  mend(from: number, to: number): void {
+    this.#cut.delete(`${from}>${to}`);
+  }
+
+  /** Takes the messages that `wanted` names off their way. */
+  take(wanted: (message: Message) => boolean): Message[] {
+    const taken = this.transit.filter(wanted);
+    this.transit = this.transit.filter((message) => !taken.includes(message));
+    return taken;
+  }
+
+  /** Delivers what is on its way to `id`, unless the way is cut. */
+  deliver(id: number, wanted: (message: Message) => boolean = () => true): boolean {
+    const messages = this.take((message) => message.to === id && wanted(message));
+    for (const message of messages) {
+      if (this.#cut.has(`${message.from}>${id}`)) {
+        this.tell(`${id} never gets ${describeMessage(message)}`);
+        continue;
+      }
+      this.tell(`${id} gets ${describeMessage(message)}`);
+      this.step(message);
+    }
+    return messages.length > 0;
+  }
+
+  /** Does everything that is to be done at `ids` until there is nothing more. */
+  stabilize(ids: readonly number[] = [...this.cores.keys()]): void {
+    for (let rounds = 0; rounds < 1000; rounds++) {
+      let busy = false;
+      for (const id of ids) {
+        if (this.ready(id)) busy = true;
+        while (this.persist(id)) busy = true;
+        while (this.apply(id)) busy = true;
+      }
+      for (const id of ids) if (this.deliver(id)) busy = true;
+      if (!busy) return;
+    }
+    assert(false, 'servers come to rest');
+  }
+
+  /** Elects `id`, and lets it reach everybody. */
+  elect(id: number): void {
+    this.campaign(id);
+    this.stabilize();
+    assert(this.raft(id).role === 'leader', 'it is elected', id);
+  }
+}
+
+// In words
+
+interface State {
+  readonly role: string;
+  readonly term: number;
+  readonly votedFor: number;
+  readonly leaderId: number;
+  readonly lastIndex: number;
+  readonly lastTerm: number;
+  readonly commitIndex: number;
+}
+
+function stateOf({ role, term, votedFor, leaderId, log }: Raft): State {
+  const { lastIndex, lastTerm, commitIndex } = log;
+  return { role, term, votedFor, leaderId, lastIndex, lastTerm, commitIndex };
+}
+
+function differences(before: State, after: State): string[] {
+  const lines: string[] = [];
+  const { term } = after;
+  if (before.role !== after.role) lines.push(`becomes ${after.role} in term ${term}`);
+  else if (before.term !== term) lines.push(`goes to term ${term}`);
+  if (before.votedFor !== after.votedFor && after.votedFor !== 0) lines.push(`votes for ${after.votedFor}`);
+  if (before.leaderId !== after.leaderId && after.role === 'follower') {
+    lines.push(after.leaderId === 0 ? 'follows nobody' : `follows ${after.leaderId}`);
+  }
+  if (before.lastIndex !== after.lastIndex || before.lastTerm !== after.lastTerm) {
+    lines.push(`has a log up to ${after.lastIndex}@${after.lastTerm}`);
+  }
+  if (before.commitIndex !== after.commitIndex) lines.push(`commits up to ${after.commitIndex}`);
+  return lines;
+}
+
+function describeEntry({ index, term, type, data }: Entry): string {
+  const name = `${index}@${term}`;
+  if (type === 'noop') return `${name} noop`;
+  return data.length > 32 ? `${name} (${data.length} bytes)` : `${name} "${Buffer.from(data).toString()}"`;
+}
+
+function describeSave({ hardState, truncateFrom, entries }: Save): string {
+  const parts: string[] = [];
+  if (hardState !== undefined) parts.push(`term ${hardState.term} vote ${hardState.votedFor}`);
+  if (truncateFrom !== undefined) parts.push(`entries [${entries.map(describeEntry).join(', ')}]`);
+  return parts.join(', ');
+}
+
+export function describeMessage(m: Message): string {
+  return `${m.from}->${m.to} ${m.type} term ${m.term}${describeFields(m)}`;
+}
+
+function describeFields(m: Message): string {
+  switch (m.type) {
+    case 'PreVote':
+      return ` log ${m.lastLogIndex}@${m.lastLogTerm}`;
+    case 'RequestVote':
+      return ` log ${m.lastLogIndex}@${m.lastLogTerm}${m.leadershipTransfer ? ' transfer' : ''}`;
+    case 'PreVoteResponse':
+    case 'RequestVoteResponse':
+      return m.voteGranted ? ' granted' : ' refused';
+    case 'AppendEntries':
+      return ` after ${m.prevLogIndex}@${m.prevLogTerm} [${m.entries.map(describeEntry).join(', ')}] commit ${m.leaderCommit}`;
+    case 'AppendEntriesResponse':
+      if (m.success) return ` matches up to ${m.matchIndex}`;
+      return ` refuses after ${m.prevLogIndex}, may agree at ${m.conflictIndex}@${m.conflictTerm}`;
+    case 'Heartbeat':
+      return ` commit ${m.leaderCommit} round ${m.readRound}`;
+    case 'HeartbeatResponse':
+      return ` round ${m.readRound}`;
+    case 'ReadIndex':
+      return ` context ${m.context}`;
+    case 'ReadIndexResponse':
+      return ` context ${m.context} index ${m.index}`;
+    case 'TimeoutNow':
+      return '';
+  }
+}

@@ -1,0 +1,178 @@
+import { Buffer } from 'node:buffer';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { MalformedError } from '../../src/lib/bytes.ts';
+import { encodeFrame, type Frame, FrameReader } from '../../src/server/peer-frame.ts';
+import {
+  AcceptorHandshake,
+  DiallerHandshake,
+  type HandshakeStep,
+  type PeerIdentity,
+  refusedFrame,
+  welcomeFrame,
+} from '../../src/server/peer-handshake.ts';
+import { SimRandom } from '../sim/random.ts';
+
+const base: PeerIdentity = { clusterId: 'cluster', id: 1, name: 'one', incarnation: 77, secret: 'a secret' };
+const other: PeerIdentity = { ...base, id: 2, name: 'two', incarnation: 88 };
+
+function frameOf(bytes: Uint8Array): Frame {
+  const reader = new FrameReader(1000);
+  reader.feed(bytes);
+  return reader.next()!;
+}
+
+function dialler(self: Partial<PeerIdentity> = {}, to = 2, seed = 1): DiallerHandshake {
+  return new DiallerHandshake({ ...base, ...self }, to, 'control', new SimRandom(seed));
+}
+
+function acceptor(
+  self: Partial<PeerIdentity> = {},
+  members: readonly number[] = [1],
+  seed = 2,
+): AcceptorHandshake {
+  return new AcceptorHandshake({ ...other, ...self }, (id) => members.includes(id), new SimRandom(seed));
+}
+
+/** Lets the two speak until one has come to an end; `tamper` may change any frame on its way. */
+function speak(
+  from: DiallerHandshake,
+  to: AcceptorHandshake,
+  tamper: (frame: Uint8Array, number: number) => Uint8Array = (frame) => frame,
+): { dialler: HandshakeStep | undefined; acceptor: HandshakeStep } {
+  const hello = to.step(frameOf(tamper(from.opening, 0)));
+  if (hello.next !== 'wait') return { dialler: undefined, acceptor: hello };
+  const challenge = from.step(frameOf(tamper(hello.send, 1)));
+  if (challenge.next !== 'wait') return { dialler: challenge, acceptor: hello };
+  const proof = to.step(frameOf(tamper(challenge.send, 2)));
+  if (proof.next !== 'done') return { dialler: challenge, acceptor: proof };
+  return { dialler: from.step(frameOf(welcomeFrame())), acceptor: proof };
+}
+
+function sentBy(step: HandshakeStep): Uint8Array {
+  if (step.next !== 'wait') throw new Error(`nothing is sent: ${step.next}`);
+  return step.send;
+}
+
+test('two servers of one cluster and one secret get to know each other', () => {
+  const [from, to] = [dialler(), acceptor()];
+  expect(speak(from, to)).toEqual({ dialler: { next: 'done' }, acceptor: { next: 'done' } });
+  const { nonce: _, ...hello } = to.hello!;
+  const names = { clusterId: 'cluster', name: 'one', kind: 'control' };
+  expect(hello).toEqual({ from: 1, to: 2, incarnation: 77, ...names });
+});
+
+test('without a secret, all but the secret is still checked', () => {
+  const none = { secret: '' };
+  expect(speak(dialler(none), acceptor(none)).dialler).toEqual({ next: 'done' });
+  const wrong = speak(dialler(none), acceptor({ ...none, clusterId: 'another' }));
+  expect(wrong.acceptor).toMatchObject({ next: 'refuse', reason: 'wrong cluster' });
+});
+
+test('a server of another cluster, one that is not meant, and one that is no member are refused', () => {
+  expect(speak(dialler({ clusterId: 'x' }), acceptor()).acceptor).toMatchObject({ reason: 'wrong cluster' });
+  expect(speak(dialler({}, 3), acceptor()).acceptor).toMatchObject({ reason: 'not the server meant' });
+  expect(speak(dialler({ id: 9 }), acceptor()).acceptor).toMatchObject({ reason: 'not a member' });
+});
+
+test('a server with another secret, or none, is refused by whoever finds out first', () => {
+  for (const secret of ['another secret', '', 'a secret ']) {
+    const refusal = { next: 'refuse', reason: 'wrong secret' };
+    expect(speak(dialler({ secret }), acceptor()).dialler).toMatchObject(refusal);
+    expect(speak(dialler(), acceptor({ secret })).dialler).toMatchObject(refusal);
+  }
+});
+
+test('a dialler that does not look at the acceptor, and does not know the secret, is refused by its proof', () => {
+  const to = acceptor();
+  const challenge = to.step(frameOf(dialler({ secret: 'guessed' }).opening));
+  expect(challenge.next).toBe('wait');
+  // It made its proof by asking another guesser.
+  const guesser = dialler({ secret: 'guessed' });
+  const asked = acceptor({ secret: 'guessed' }).step(frameOf(guesser.opening));
+  const proof = sentBy(guesser.step(frameOf(sentBy(asked))));
+  expect(to.step(frameOf(proof))).toMatchObject({ next: 'refuse', reason: 'wrong secret' });
+});
+
+test('another version of the protocol is refused as such, whatever follows in its hello', () => {
+  const hello = Uint8Array.from(frameOf(dialler().opening).payload);
+  hello[4] = 2;
+  const step = acceptor().step({ type: 'hello', payload: hello.subarray(0, 9) });
+  expect(step).toMatchObject({ next: 'refuse', reason: 'wrong version' });
+});
+
+test('a recorded handshake is worth nothing in another one', () => {
+  const recorded: Uint8Array[] = [];
+  speak(dialler(), acceptor(), (frame) => {
+    recorded.push(frame);
+    return frame;
+  });
+  const to = acceptor({}, [1], 3);
+  expect(to.step(frameOf(recorded[0]!)).next).toBe('wait');
+  expect(to.step(frameOf(recorded[2]!))).toMatchObject({ next: 'refuse', reason: 'wrong secret' });
+  const from = dialler({}, 2, 4);
+  expect(from.step(frameOf(recorded[1]!))).toMatchObject({ next: 'refuse', reason: 'wrong secret' });
+});
+
+test("an acceptor's own seal, sent back to it, is not a dialler's", () => {
+  const to = acceptor();
+  const challenge = sentBy(to.step(frameOf(dialler().opening)));
+  const seal = frameOf(challenge).payload.slice(-32);
+  expect(to.step({ type: 'proof', payload: seal })).toMatchObject({ next: 'refuse', reason: 'wrong secret' });
+});
+
+test('with any byte of any message changed, the two never both believe in the same handshake', () => {
+  const frame = fc.integer({ min: 0, max: 2 });
+  fc.assert(
+    fc.property(frame, fc.nat(), fc.integer({ min: 1, max: 255 }), (which, place, change) => {
+      const [from, to] = [dialler(), acceptor()];
+      let result: ReturnType<typeof speak> | undefined;
+      try {
+        result = speak(from, to, (bytes, number) => {
+          if (number !== which) return bytes;
+          // Changed by somebody who can compute checksums.
+          const { type, payload } = frameOf(bytes);
+          const changed = Uint8Array.from(payload);
+          changed[place % changed.length]! ^= change;
+          return encodeFrame(type, changed);
+        });
+      } catch (error) {
+        expect(error).toBeInstanceOf(MalformedError);
+      }
+      expect(result?.dialler?.next === 'done' && result.acceptor.next === 'done').toBe(false);
+    }),
+    { numRuns: 1000 },
+  );
+});
+
+test('a frame out of its order is malformed', () => {
+  const welcome = frameOf(welcomeFrame());
+  expect(() => dialler().step(welcome)).toThrow(MalformedError);
+  expect(() => acceptor().step(welcome)).toThrow(MalformedError);
+  expect(() => acceptor().step({ type: 'proof', payload: new Uint8Array(32) })).toThrow(MalformedError);
+  const to = acceptor();
+  to.step(frameOf(dialler().opening));
+  expect(() => to.step(frameOf(dialler().opening))).toThrow(MalformedError);
+  expect(() => to.step({ type: 'messages', payload: new Uint8Array(3) })).toThrow(MalformedError);
+});
+
+test('a refusal tells its reason, and one without a known reason is malformed', () => {
+  const refused = dialler().step(frameOf(refusedFrame('wrong cluster')));
+  expect(refused).toEqual({ next: 'refused', reason: 'wrong cluster' });
+  for (const payload of [[], [99], [0, 0]]) {
+    expect(() => dialler().step({ type: 'refused', payload: Uint8Array.from(payload) })).toThrow(
+      MalformedError,
+    );
+  }
+});
+
+test('the secret is not in what is sent', () => {
+  const sent: Uint8Array[] = [];
+  const secret = 'not-to-be-seen';
+  speak(dialler({ secret }), acceptor({ secret }), (frame) => {
+    sent.push(frame);
+    return frame;
+  });
+  expect(sent).toHaveLength(3);
+  for (const frame of sent) expect(Buffer.from(frame).includes(secret)).toBe(false);
+});
