@@ -54,8 +54,8 @@ function describeNode(server: ServerContext, member: Member, leader: Member | un
   const flags = isSelf ? `myself,${role}` : role;
   const master = member === leader || leader === undefined ? '-' : memberIdText(leader.id);
   const status = server.peerStatus(member.id);
-  const link = isSelf || status.connected ? 'connected' : 'disconnected';
-  const pongMs = isSelf || status.lastHeardMs === undefined ? 0 : wallTime(server, status.lastHeardMs);
+  const link = status.connected ? 'connected' : 'disconnected';
+  const pongMs = status.lastHeardMs === undefined ? 0 : wallTime(server, status.lastHeardMs);
   const address = `${member.host}:${member.port}@${member.peerPort}`;
   const slots = member === leader ? ` 0-${SLOTS - 1}` : '';
   const { term } = server.replica.raft;
@@ -91,7 +91,7 @@ function shards({ server }: Call): Reply {
       [bulk('endpoint'), bulk(member.host)],
       [bulk('role'), bulk(member === leader ? 'master' : 'replica')],
       [bulk('replication-offset'), server.replica.raft.log.commitIndex],
-      [bulk('health'), bulk(isOnline(server, member) ? 'online' : 'failed')],
+      [bulk('health'), bulk(server.peerStatus(member.id).connected ? 'online' : 'failed')],
     ]);
   return [
     new MapReply([
@@ -99,10 +99,6 @@ function shards({ server }: Call): Reply {
       [bulk('nodes'), members.map(describe)],
     ]),
   ];
-}
-
-function isOnline(server: ServerContext, member: Member): boolean {
-  return member === server.self || server.peerStatus(member.id).connected;
 }
 
 const HELP = [

@@ -103,7 +103,7 @@ class Server implements RunningServer, ServerContext {
   }
 
   peerStatus(id: number): PeerStatus {
-    return this.#links!.status(id);
+    return id === this.self.id ? { connected: true, lastHeardMs: undefined } : this.#links!.status(id);
   }
 
   async start(): Promise<void> {
