@@ -1,26 +1,37 @@
-/** The program: picks the mode, builds the real Env from io, and joins the parts. */
+/** The program: picks the mode, and joins the parts. */
+import { clusterMode } from './cli/cluster-mode.ts';
+import { EXIT_FAILURE, EXIT_USAGE } from './cli/failure.ts';
+import { mainHelp, modeHelp } from './cli/help.ts';
+import { readInvocation } from './cli/invocation.ts';
 import { selfTest } from './cli/self-test.ts';
+import { serverMode } from './cli/server-mode.ts';
 import { VERSION } from './io/version.ts';
+import { ConfigError } from './lib/errors.ts';
+import { startServer } from './server/server.ts';
 
-const HELP = `hstore ${VERSION}: a consistent, durable key-value database that speaks the Redis protocol
-
-usage: hstore MODE [arguments]
-
-  --help       this text
-  --version    the version
-`;
-
-main(process.argv.slice(2)).catch((error: unknown) => {
-  console.error(error);
-  process.exitCode = 1;
+main().catch((error: unknown) => {
+  if (error instanceof ConfigError) {
+    console.error(`hstore: ${error.message}`);
+    process.exitCode = EXIT_USAGE;
+  } else {
+    console.error(error);
+    process.exitCode = EXIT_FAILURE;
+  }
 });
 
-async function main([mode = '--help', ...rest]: string[]): Promise<void> {
-  if (mode === 'selftest' && rest.length === 0) await selfTest();
-  else if (mode === '--version' || mode === '-v') console.log(VERSION);
-  else if (mode === '--help' || mode === '-h') process.stdout.write(HELP);
-  else {
-    console.error(`hstore: unknown mode '${mode}'; see hstore --help`);
-    process.exitCode = 2;
+async function main(): Promise<void> {
+  const invocation = readInvocation(process.argv.slice(2), process.env);
+  switch (invocation.action) {
+    case 'version':
+      console.log(VERSION);
+      return;
+    case 'help':
+      process.stdout.write(invocation.mode === undefined ? mainHelp(VERSION) : modeHelp(invocation.mode));
+      return;
+    case 'selftest':
+      return selfTest();
+    case 'run':
+      if (invocation.mode === 'server') return serverMode(invocation.args, { version: VERSION, startServer });
+      return clusterMode(invocation.args);
   }
 }

@@ -1,5 +1,8 @@
 /** What a person who mistyped a word most likely meant. */
 
+/** A part of a word is a better guess than one with two mistakes, and a worse one than a word with one. */
+const ABBREVIATION_DISTANCE = 1.5;
+
 /** `: did you mean --port?`, or nothing when no candidate is near. `decorate` writes the word as it is to be typed. */
 export function didYouMean(
   word: string,
@@ -16,7 +19,10 @@ export function nearest(word: string, candidates: Iterable<string>): string | un
   let best: string | undefined;
   let bestDistance = Number.POSITIVE_INFINITY;
   for (const candidate of candidates) {
-    const distance = isAbbreviation(lower, candidate) ? 0.5 : editDistance(lower, candidate.toLowerCase());
+    const distance = Math.min(
+      editDistance(lower, candidate.toLowerCase()),
+      isAbbreviation(lower, candidate) ? ABBREVIATION_DISTANCE : Number.POSITIVE_INFINITY,
+    );
     if (distance < bestDistance) {
       best = candidate;
       bestDistance = distance;

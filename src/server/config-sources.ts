@@ -31,7 +31,9 @@ export interface Sources {
 /** A flag that has no value: it is there or not. */
 const SWITCH_VALUE = 'yes';
 /** Environment variables of hstore that are no directives. */
-const OTHER_VARIABLES = ['HSTORE_CACHE_DIR', 'HSTORE_CONFIG', 'HSTORE_MODE', 'HSTORE_LAUNCHER'];
+const OTHER_VARIABLES = ['CACHE_DIR', 'CONFIG', 'MODE', 'LAUNCHER', 'NODES', 'RESTART'].map(
+  (name) => `HSTORE_${name}`,
+);
 /** Directives whose value may be several words of a line. */
 const MANY_WORDS = ['bind', 'save'];
 

@@ -117,8 +117,8 @@ async function found(env: Env, config: Config, store: Store): Promise<Stored> {
 }
 
 function isEmpty(store: Store): Promise<boolean> {
-  // Every key that hstore writes is shorter than this and has a byte below 255 in front.
-  const range = { from: new Uint8Array(), to: new Uint8Array(64).fill(255), limit: 1 };
+  // Every key that hstore writes begins with a byte between these.
+  const range = { from: Uint8Array.of(0), to: Uint8Array.of(255), limit: 1 };
   return new Promise((resolve, reject) => {
     store.range(range, (error, entries) => (error === null ? resolve(entries.length === 0) : reject(error)));
   });

@@ -43,7 +43,7 @@ interface Accepted {
   readonly connection: Connection;
   /** Counts the connections accepted. */
   readonly order: number;
-  readonly acceptedMs: number;
+  acceptedMs: number;
   readonly handshake: AcceptorHandshake;
   readonly reader: FrameReader;
   state: State;
@@ -115,6 +115,12 @@ export class PeerAcceptor {
         if (nowMs - link.heardMs > silenceMs) this.#fail(link, 'nothing was heard for too long');
       }
     }
+  }
+
+  /** The process has stood still for so long: that does not count. */
+  forgive(ms: number): void {
+    for (const stranger of this.#strangers) stranger.acceptedMs += ms;
+    for (const { links } of this.#lives.values()) for (const link of links.values()) link.heardMs += ms;
   }
 
   #sendAwayTheOldest(): void {

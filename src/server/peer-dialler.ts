@@ -157,6 +157,12 @@ export class PeerDialler {
     else if (this.#state === 'up') this.#ping(nowMs, patient);
   }
 
+  /** The process has stood still for so long: that does not count. */
+  forgive(ms: number): void {
+    this.#sinceMs += ms;
+    if (this.#pingSentMs !== undefined) this.#pingSentMs += ms;
+  }
+
   #ping(nowMs: number, patient: boolean): void {
     const { limits } = this.#options;
     if (this.#pingSentMs === undefined) {

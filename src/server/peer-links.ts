@@ -54,6 +54,8 @@ export interface PeerStatus {
 
 /** How often timeouts are looked at; they are that much late at most. */
 const TICK_MS = 250;
+/** A tick that comes so much late: nobody was heard meanwhile, whatever they said. */
+const STANDSTILL_MS = 500;
 
 interface Link {
   readonly peer: Peer;
@@ -180,17 +182,28 @@ export class PeerLinks implements PeerTransport {
   #tick(): void {
     const { clock } = this.#options.env;
     const nowMs = clock.monotonicMs();
-    // After a stop of this process (SIGSTOP, a sleeping machine) all seem to have been silent: hear them first.
-    const stoodStill = nowMs - this.#lastTickMs > 4 * TICK_MS;
+    const lateMs = nowMs - this.#lastTickMs - TICK_MS;
     this.#lastTickMs = nowMs;
-    if (!stoodStill) {
-      for (const { diallers } of this.#links.values()) {
-        diallers.control.tick(nowMs, false);
-        diallers.bulk.tick(nowMs, diallers.control.up);
-      }
-      this.#acceptor.tick(nowMs);
-    }
+    // After a stop of this process (SIGSTOP, a sleeping machine) all seem to have been silent: hear them first.
+    if (lateMs > STANDSTILL_MS) this.#forgive(lateMs);
+    else this.#judge(nowMs);
     this.#ticker = clock.after(TICK_MS, () => this.#tick());
+  }
+
+  #judge(nowMs: number): void {
+    for (const { diallers } of this.#links.values()) {
+      diallers.control.tick(nowMs, false);
+      diallers.bulk.tick(nowMs, diallers.control.up);
+    }
+    this.#acceptor.tick(nowMs);
+  }
+
+  #forgive(lateMs: number): void {
+    for (const { diallers } of this.#links.values()) {
+      diallers.control.forgive(lateMs);
+      diallers.bulk.forgive(lateMs);
+    }
+    this.#acceptor.forgive(lateMs);
   }
 }
 

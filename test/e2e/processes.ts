@@ -156,7 +156,8 @@ export class ProcessCluster {
   async end(): Promise<void> {
     const fallen = this.servers.filter((server) => server.endedByItself);
     await this.#clear();
-    for (const { name, output } of fallen) throw new Error(`${name} ended by itself:\n${output.slice(-3000)}`);
+    for (const { name, output } of fallen)
+      throw new Error(`${name} ended by itself:\n${output.slice(-3000)}`);
   }
 
   async #clear(): Promise<void> {

@@ -263,6 +263,25 @@ export class Cores {
     assert(false, 'servers come to rest');
   }
 
+  /** Makes `id` the leader by the votes of `voters`. Nobody has heard of that yet, and nothing else has moved. */
+  win(id: number, voters: readonly number[]): void {
+    const ids = [id, ...voters];
+    const isVote = ({ type, from }: Message) =>
+      type.endsWith('VoteResponse') || ((type === 'PreVote' || type === 'RequestVote') && from === id);
+    const others = this.transit;
+    for (let rounds = 0; this.raft(id).role !== 'leader'; rounds++) {
+      assert(rounds < 20, 'it wins', id);
+      if (rounds % 4 === 0) this.campaign(id);
+      this.transit = [];
+      for (const one of ids) {
+        this.ready(one);
+        while (this.persist(one));
+      }
+      for (const one of ids) this.deliver(one, (message) => isVote(message) && ids.includes(message.from));
+    }
+    this.transit = others;
+  }
+
   /** Elects `id`, and lets it reach everybody. */
   elect(id: number): void {
     this.campaign(id);

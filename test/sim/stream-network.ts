@@ -139,7 +139,7 @@ export class StreamNetwork {
     const to = hostIdOf(address.host);
     const local = { host: `n${from}`, port: ++this.#lastPort };
     const socket = new SimSocket(this, { life, localId: from, remoteId: to, local, remote: address });
-    socket.onConnect = events.onConnect;
+    socket.onConnect = () => events.onConnect();
     socket.handle(events);
     this.host(from).sockets.add(socket);
     socket.outgoing.push('open');

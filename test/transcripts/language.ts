@@ -77,7 +77,7 @@ export class Transcript {
         this.#lines = [];
         return this.#each('all', (one) => this.#status(one));
       case 'win':
-        this.#win(id, listOf(args.options.get('by')!));
+        cores.win(id, listOf(args.options.get('by')!));
         this.#lines = [];
         return this.#status(id);
       case 'tick':
@@ -165,25 +165,6 @@ export class Transcript {
       appliedIndex: number('applied'),
     };
     this.#cores.add(core);
-  }
-
-  #win(id: number, voters: readonly number[]): void {
-    const cores = this.#cores;
-    const ids = [id, ...voters];
-    const isVote = ({ type, from }: Message) =>
-      type.endsWith('VoteResponse') || ((type === 'PreVote' || type === 'RequestVote') && from === id);
-    const others = cores.transit;
-    for (let rounds = 0; cores.raft(id).role !== 'leader'; rounds++) {
-      assert(rounds < 20, 'it wins', id);
-      if (rounds % 4 === 0) cores.campaign(id);
-      cores.transit = [];
-      for (const one of ids) {
-        cores.ready(one);
-        while (cores.persist(one));
-      }
-      for (const one of ids) cores.deliver(one, (message) => isVote(message) && ids.includes(message.from));
-    }
-    cores.transit = others;
   }
 
   #propose(id: number, { words }: Arguments): void {

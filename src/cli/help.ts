@@ -1,0 +1,192 @@
+/** The texts of --help, made from the table of directives, for a terminal of 80 columns. */
+import { unreachable } from '../lib/assert.ts';
+import { DIRECTIVE_GROUPS, type Directive } from '../server/config-table.ts';
+import type { ValueType } from '../server/config-value.ts';
+import type { Mode } from './invocation.ts';
+import { CLUSTER_FLAGS, LAUNCHER_DIRECTIVES } from './settings.ts';
+
+const COLUMNS = 80;
+const INDENT = 2;
+/** Where the explanations begin; a longer flag has a line of its own. */
+const TEXT_COLUMN = 28;
+/** A space at which no line ends. */
+const NO_BREAK = '\u00a0';
+
+interface Row {
+  readonly term: string;
+  readonly text: string;
+}
+
+const CONFIG_ROW: Row = {
+  term: '--config FILE',
+  text: 'read flags from FILE, one a line without dashes: maxclients 100',
+};
+
+export function mainHelp(version: string): string {
+  return [
+    `hstore ${version}: a strongly consistent, durable key-value database that speaks the`,
+    'Redis protocol',
+    '',
+    'usage: hstore MODE [flags]',
+    '',
+    'modes:',
+    ...rows([
+      { term: 'server', text: 'run one server' },
+      { term: 'cluster', text: 'run a cluster of servers on this machine, to try it out' },
+    ]),
+    '',
+    ...rows([
+      { term: '--help', text: 'this text; hstore MODE --help shows the flags of a mode' },
+      { term: '--version', text: 'print the version' },
+      { term: '--mode MODE', text: 'the same as MODE in front' },
+    ]),
+    '',
+    'example:',
+    '  hstore cluster                    three servers on ports 6379, 6380 and 6381',
+    '  redis-cli -p 6380 set greeting hello',
+    '',
+  ].join('\n');
+}
+
+export function modeHelp(mode: Mode): string {
+  switch (mode) {
+    case 'server':
+      return serverHelp();
+    case 'cluster':
+      return clusterHelp();
+    default:
+      return unreachable(mode);
+  }
+}
+
+function serverHelp(): string {
+  return [
+    'usage: hstore server [flags]',
+    '',
+    'Runs one server, alone or as a member of a cluster.',
+    '',
+    'flags:',
+    ...rows([...DIRECTIVE_GROUPS.own.map(flagRow), CONFIG_ROW]),
+    '',
+    "flags that are Redis's:",
+    ...rows(DIRECTIVE_GROUPS.redis.map(flagRow)),
+    '',
+    ...sources(),
+    '',
+    ...accepted(),
+    '',
+    'example, on each of three machines with its own --id:',
+    '  hstore server --id n1 --requirepass PASSWORD --cluster-secret SECRET \\',
+    '    --cluster n1=10.0.0.1:6379,n2=10.0.0.2:6379,n3=10.0.0.3:6379',
+    '',
+  ].join('\n');
+}
+
+function clusterHelp(): string {
+  const passedOn = [...DIRECTIVE_GROUPS.own, ...DIRECTIVE_GROUPS.redis].filter(
+    ({ name }) => CLUSTER_FLAGS.valued.includes(name) && name !== 'port' && name !== 'dir',
+  );
+  return [
+    'usage: hstore cluster [flags]',
+    '',
+    ...wrap(
+      'Runs several servers on this machine as child processes, each a member of one cluster, and prints a line ' +
+        "'ready 127.0.0.1:6379 ...' when they serve. Ctrl-C or SIGTERM stops them all; the data stay.",
+      COLUMNS,
+    ),
+    '',
+    'flags:',
+    ...rows([
+      ...LAUNCHER_DIRECTIVES.map((each) =>
+        each.type.kind === 'boolean' ? { term: `--${each.name}`, text: each.help ?? '' } : flagRow(each),
+      ),
+      {
+        term: '--port N',
+        text: 'port of the first server, the others have the following ones (default 6379)',
+      },
+      { term: '--dir PATH', text: 'data directory (default ./hstore-data), one below it for each server' },
+      CONFIG_ROW,
+    ]),
+    '',
+    'flags for each of its servers, see hstore server --help:',
+    ...wrap(passedOn.map(({ name }) => `--${name}`).join(' '), COLUMNS - INDENT).map(indented),
+    '',
+    ...sources(),
+    '',
+  ].join('\n');
+}
+
+function sources(): string[] {
+  return wrap(
+    'Every flag is also read from the environment (--command-timeout from HSTORE_COMMAND_TIMEOUT) and from the file ' +
+      'named with --config, in the form of redis.conf. Flags win over the environment, the environment over the file. ' +
+      'Sizes take kb, mb and gb.',
+    COLUMNS,
+  );
+}
+
+function accepted(): string[] {
+  const names = (change: Directive['change']): string =>
+    DIRECTIVE_GROUPS.accepted
+      .filter((each) => each.change === change)
+      .map(({ name, default: value }) =>
+        change === 'fixed' ? `${name}${NO_BREAK}${value === '' ? '""' : value}` : name,
+      )
+      .join(', ');
+  return [
+    'Directives of Redis that have one value here, which may be given:',
+    ...wrap(names('fixed'), COLUMNS - INDENT).map(indented),
+    'Directives of Redis that are accepted and change nothing here:',
+    ...wrap(names('hint'), COLUMNS - INDENT).map(indented),
+  ];
+}
+
+function flagRow(directive: Directive): Row {
+  const shown = directive.defaultHelp ?? directive.default;
+  return {
+    term: `--${directive.name} ${directive.argument ?? argumentOf(directive.type)}`,
+    text: `${directive.help} (default ${shown})`,
+  };
+}
+
+function argumentOf(type: ValueType): string {
+  switch (type.kind) {
+    case 'text':
+      return 'TEXT';
+    case 'integer':
+      return 'N';
+    case 'memory':
+      return 'SIZE';
+    case 'boolean':
+      return 'yes|no';
+    case 'choice':
+      return type.values.join('|');
+    default:
+      return unreachable(type);
+  }
+}
+
+function rows(all: readonly Row[]): string[] {
+  return all.flatMap(({ term, text }) => {
+    const lines = wrap(text, COLUMNS - TEXT_COLUMN).map((line) => ' '.repeat(TEXT_COLUMN) + line);
+    const head = indented(term);
+    if (head.length > TEXT_COLUMN - 2) return [head, ...lines];
+    return [head.padEnd(TEXT_COLUMN) + lines[0]!.trimStart(), ...lines.slice(1)];
+  });
+}
+
+function indented(line: string): string {
+  return ' '.repeat(INDENT) + line;
+}
+
+/** Lines of at most `columns`, broken at spaces. */
+function wrap(text: string, columns: number): string[] {
+  const lines = [''];
+  for (const word of text.split(' ')) {
+    const line = lines.at(-1)!;
+    if (line === '') lines[lines.length - 1] = word;
+    else if (line.length + 1 + word.length <= columns) lines[lines.length - 1] = `${line} ${word}`;
+    else lines.push(word);
+  }
+  return lines.map((line) => line.replaceAll(NO_BREAK, ' '));
+}

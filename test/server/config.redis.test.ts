@@ -1,0 +1,96 @@
+/** CONFIG beside a real Redis: the same pairs must get the same error, patterns the same names. */
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { encodeCommand } from '../../src/cli/probe.ts';
+import { decodeReply } from '../../src/resp/decode.ts';
+import { ErrorReply, type Reply } from '../../src/resp/reply.ts';
+import { Config } from '../../src/server/config.ts';
+import { DIRECTIVES } from '../../src/server/config-table.ts';
+import { RedisServer, redisServerExpected } from '../resp/redis-server.ts';
+
+describe.runIf(redisServerExpected)('beside Redis', () => {
+  let redis: RedisServer;
+  beforeAll(async () => {
+    redis = await RedisServer.start();
+  });
+  afterAll(() => redis.stop());
+
+  async function ask(...words: string[]): Promise<Reply> {
+    const { output } = await redis.exchange([Buffer.from(encodeCommand(words))]);
+    return decodeReply(Buffer.from(output, 'latin1'));
+  }
+
+  test.each([
+    [['foo', '1']],
+    [['maxclients', '10', 'foo', '2', 'bar', '3']],
+    [['maxclients', 'abc']],
+    [['MAXCLIENTS', 'abc']],
+    [['maxclients', '010']],
+    [['maxclients', '+10']],
+    [['maxclients', ' 10']],
+    [['maxclients', '0']],
+    [['maxclients', '4294967296']],
+    [['timeout', '-1']],
+    [['timeout', '99999999999999']],
+    [['timeout', '5', 'TIMEOUT', '6']],
+    [['timeout', '8', 'maxclients', '0']],
+    [['tcp-keepalive', '99999999999']],
+    [['databases', '3']],
+    [['DATABASES', '16']],
+    [['logfile', 'x']],
+    [['loglevel', 'x']],
+    [['protected-mode', 'x']],
+    [['appendonly', 'maybe']],
+    [['appendfsync', 'x']],
+    [['maxmemory-policy', 'x']],
+    [['client-query-buffer-limit', '1x']],
+    [['client-query-buffer-limit', '1.5mb']],
+    [['client-query-buffer-limit', '-1']],
+    [['client-query-buffer-limit', ' 1mb']],
+    [['hz', 'x']],
+    [['databases', '3', 'foo', '1']],
+    [['foo', '1', 'databases', '3']],
+    [['maxclients', '0', 'databases', '3']],
+  ])('CONFIG SET %j gets the same error', async (words) => {
+    const theirs = await ask('CONFIG', 'SET', ...words);
+    if (!(theirs instanceof ErrorReply)) throw new Error('Redis accepts it');
+    const pairs: [string, string][] = [];
+    for (let i = 0; i < words.length; i += 2) pairs.push([words[i]!, words[i + 1]!]);
+    expect(new Config({ flags: [], environment: {} }).set(pairs)).toBe(theirs.message);
+  });
+
+  test.each([
+    ...[
+      '*',
+      'max*',
+      'MAX*',
+      '*memory*',
+      'm?xclients',
+      'tim[a-f]out',
+      'tim[f-a]out',
+      'tim[^a-d]out',
+      'tim[^e]out',
+    ],
+    ...[
+      'time\\out',
+      '*[',
+      '[tm]*',
+      'timeout[',
+      '*-*-*',
+      '[^a-z]*',
+      '?',
+      'h*[-]*s',
+      'maxclient[s',
+      'max[\\c]lients',
+    ],
+  ])('the pattern %s finds the same names', async (pattern) => {
+    const known = DIRECTIVES.filter(({ secret }) => !secret).map(({ name }) => name);
+    const theirs = (await ask('CONFIG', 'GET', pattern)) as Uint8Array[];
+    const theirNames = theirs.filter((_, i) => i % 2 === 0).map((name) => Buffer.from(name).toString());
+    const all = (await ask('CONFIG', 'GET', '*')) as Uint8Array[];
+    const theirKnown = new Set(all.map((name) => Buffer.from(name).toString()));
+    const ours = new Config({ flags: [], environment: {} }).get(pattern).map(([name]) => name);
+    expect(ours.filter((name) => theirKnown.has(name.toLowerCase())).sort()).toEqual(
+      theirNames.filter((name) => known.includes(name.toLowerCase())).sort(),
+    );
+  });
+});

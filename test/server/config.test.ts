@@ -1,0 +1,217 @@
+import { describe, expect, test } from 'vitest';
+import { ConfigError } from '../../src/lib/errors.ts';
+import { Config } from '../../src/server/config.ts';
+import type { Sources } from '../../src/server/config-sources.ts';
+import { DIRECTIVES } from '../../src/server/config-table.ts';
+import { parseValue } from '../../src/server/config-value.ts';
+
+const THREE = 'n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003';
+
+function config(flags: Record<string, string> = {}, others: Partial<Sources> = {}): Config {
+  return new Config({ flags: Object.entries(flags), environment: {}, ...others });
+}
+
+function refusal(make: () => Config): string {
+  try {
+    make();
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message;
+    throw error;
+  }
+  throw new Error('nothing was refused');
+}
+
+describe('the table', () => {
+  test('names every directive once, in lower case', () => {
+    const names = DIRECTIVES.map(({ name }) => name);
+    expect(new Set(names).size).toBe(names.length);
+    expect(names.filter((name) => !/^[a-z][a-z-]*$/.test(name))).toEqual([]);
+  });
+
+  test.each(DIRECTIVES.filter(({ name }) => name !== 'dir'))('has a valid default for $name', (directive) => {
+    const parsed = parseValue(directive.type, directive.default);
+    expect(parsed).toMatchObject({ ok: true });
+  });
+});
+
+describe('a configuration', () => {
+  test('has the defaults of the contract', () => {
+    const found = config();
+    expect(found).toMatchObject({ id: 'n1', port: 6379, bind: ['127.0.0.1'], dir: './hstore-data/n1' });
+    expect(found).toMatchObject({ requirepass: '', clusterSecret: '', reads: 'linearizable', logfile: '' });
+    expect(found).toMatchObject({
+      commandTimeoutMs: 5000,
+      electionTimeoutMs: 1000,
+      heartbeatIntervalMs: 100,
+    });
+    expect(found).toMatchObject({
+      maxclients: 10_000,
+      timeoutSeconds: 0,
+      tcpKeepaliveMs: 300_000,
+      databases: 16,
+    });
+    expect(found).toMatchObject({ protoMaxBulkLen: 32 << 20, clientQueryBufferLimit: 64 << 20 });
+    expect(found).toMatchObject({ maxmemory: 512 << 20, walSegmentBytes: 16 << 20, protectedMode: true });
+    expect(found.members).toEqual([{ name: 'n1', host: '127.0.0.1', port: 6379, peerPort: 16379 }]);
+  });
+
+  test('takes flags over the environment over the file', () => {
+    const file = { path: 'hstore.conf', text: 'maxclients 1\ntimeout 1\ntcp-keepalive 1\n' };
+    const environment = { HSTORE_MAXCLIENTS: '2', HSTORE_TIMEOUT: '2' };
+    const found = config({ maxclients: '3' }, { environment, file });
+    expect([found.maxclients, found.timeoutSeconds, found.tcpKeepaliveMs]).toEqual([3, 2, 1000]);
+    expect(['maxclients', 'timeout', 'hz'].map((name) => found.isGiven(name))).toEqual([true, true, false]);
+    expect(found.configFile).toBe('hstore.conf');
+  });
+
+  test('has port and address from its own entry among the members, unless they are given', () => {
+    const cluster = 'n1=10.0.0.1:7001,n2=[::1]:7002@9000';
+    expect(config({ cluster, id: 'n2' })).toMatchObject({ port: 7002, bind: ['::1'] });
+    expect(config({ cluster, id: 'n2', port: '1', bind: '* ::' })).toMatchObject({
+      port: 1,
+      bind: ['0.0.0.0', '::'],
+    });
+    expect(config({ cluster, id: 'n2' }).get('port')).toEqual([['port', '7002']]);
+    expect(config({ cluster, id: 'n2' }).get('bind')).toEqual([['bind', '::1']]);
+  });
+
+  test('takes over from the data directory what it does not say itself', () => {
+    const found = config({ dir: '/data' });
+    found.adopt({ name: 'n3', members: config({ cluster: THREE }).members });
+    expect(found).toMatchObject({ id: 'n3', port: 7003, dir: '/data' });
+    expect(found.members.map(({ name }) => name)).toEqual(['n1', 'n2', 'n3']);
+  });
+
+  test('keeps its data below a directory of its own name', () => {
+    expect(config({ id: 'n2' }).dir).toBe('./hstore-data/n2');
+    expect(config({ id: 'n2' }).get('dir')).toEqual([['dir', './hstore-data/n2']]);
+  });
+
+  test('of a server alone has no peer port where there is no room for one', () => {
+    expect(config({ port: '60000' }).members).toEqual([
+      { name: 'n1', host: '127.0.0.1', port: 60000, peerPort: 0 },
+    ]);
+  });
+
+  test.each<[Record<string, string>, string]>([
+    [{ port: 'abc' }, "invalid value 'abc' for --port: argument couldn't be parsed into an integer"],
+    [{ port: '0' }, "invalid value '0' for --port: argument must be between 1 and 65535 inclusive"],
+    [{ reads: 'lease' }, "invalid value 'lease' for --reads: valid are linearizable, local"],
+    [
+      { loglevel: 'notcie' },
+      "invalid value 'notcie' for --loglevel: did you mean 'notice'? - valid are debug, verbose, notice, warning",
+    ],
+    [{ appendonly: 'no' }, "invalid value 'no' for --appendonly: in hstore it is always 'yes'"],
+    [{ databases: '32' }, "invalid value '32' for --databases: argument must be between 16 and 16 inclusive"],
+    [
+      { 'wal-segment-size': '2000000' },
+      "invalid value '2000000' for --wal-segment-size: argument must be a multiple of 4096",
+    ],
+    [
+      { 'proto-max-bulk-len': '256mb' },
+      "invalid value '256mb' for --proto-max-bulk-len: argument must be between 1048576 and 134217728 inclusive",
+    ],
+    [
+      { id: 'a,b' },
+      "invalid value 'a,b' for --id: a name is 1 to 64 letters, digits, dots, dashes or underscores",
+    ],
+    [{ bind: '' }, "invalid value '' for --bind: argument must be addresses, separated by single spaces"],
+    [{ dir: '' }, "invalid value '' for --dir: argument must be a path"],
+    [{ cluster: THREE, id: 'n4' }, "n4 is not among the members n1, n2, n3 of --cluster: did you mean 'n1'?"],
+    [
+      { cluster: 'a=h:1,b=h:2' },
+      'n1 is not among the members a, b of --cluster: give this server its name with --id',
+    ],
+    [
+      { 'heartbeat-interval': '400' },
+      'heartbeat-interval (400 ms) must be at most a third of election-timeout (1000 ms)',
+    ],
+    [
+      { 'proto-max-bulk-len': '128mb' },
+      'client-query-buffer-limit (64mb) must be at least proto-max-bulk-len (128mb): else no such value could be sent',
+    ],
+  ])('refuses %j', (flags, message) => {
+    expect(refusal(() => config(flags))).toBe(message);
+  });
+});
+
+describe('CONFIG GET', () => {
+  test('tells what hstore does', () => {
+    const found = config();
+    expect(found.get('save')).toEqual([['save', '']]);
+    expect(found.get('appendonly')).toEqual([['appendonly', 'yes']]);
+    expect(found.get('appendfsync')).toEqual([['appendfsync', 'always']]);
+    expect(found.get('maxmemory*')).toEqual([
+      ['maxmemory', `${512 << 20}`],
+      ['maxmemory-policy', 'noeviction'],
+    ]);
+  });
+
+  test('takes a name in any case and gives it back as it was written, as Redis does', () => {
+    expect(config().get('MaxClients')).toEqual([['MaxClients', '10000']]);
+    expect(config().get('MAXC*')).toEqual([['maxclients', '10000']]);
+    expect(config().get('nothing')).toEqual([]);
+  });
+
+  test('never shows the secret of the cluster', () => {
+    const found = config({ 'cluster-secret': 'geheim' });
+    expect(found.clusterSecret).toBe('geheim');
+    expect([...found.get('*'), ...found.get('cluster-secret')].flat()).not.toContain('geheim');
+  });
+});
+
+describe('CONFIG SET', () => {
+  test('changes what may change at run time, and tells who listens', () => {
+    const found = config();
+    const heard: string[] = [];
+    found.onChange('loglevel', (level) => heard.push(level));
+    expect(
+      found.set([
+        ['LOGLEVEL', 'Debug'],
+        ['requirepass', 'x y'],
+        ['client-query-buffer-limit', '2mb'],
+      ]),
+    ).toBeUndefined();
+    expect(found.set([['loglevel', 'debug']])).toBeUndefined();
+    expect(heard).toEqual(['debug']);
+    expect(found).toMatchObject({ loglevel: 'debug', requirepass: 'x y', clientQueryBufferLimit: 2 << 20 });
+  });
+
+  test('changes all of its directives or none', () => {
+    const found = config();
+    const heard: string[] = [];
+    found.onChange('timeout', (value) => heard.push(value));
+    expect(
+      found.set([
+        ['timeout', '8'],
+        ['maxclients', '0'],
+      ]),
+    ).toMatch(/'maxclients'/);
+    expect([found.timeoutSeconds, heard]).toEqual([0, []]);
+  });
+
+  test('accepts for a fixed directive the one value there is, and stores hints', () => {
+    const found = config();
+    expect(
+      found.set([
+        ['save', ''],
+        ['appendonly', 'YES'],
+        ['list-max-ziplist-size', '5'],
+      ]),
+    ).toBeUndefined();
+    expect(found.get('list-max-ziplist-size')).toEqual([['list-max-ziplist-size', '5']]);
+  });
+
+  test.each<[string, string, string]>([
+    ['appendonly', 'no', "can't set immutable config"],
+    ['save', '900 1', "can't set immutable config"],
+    ['maxmemory-policy', 'allkeys-lru', "can't set immutable config"],
+    ['proto-max-bulk-len', '64mb', "can't set immutable config"],
+    ['cluster-secret', 'x', "can't set immutable config"],
+    ['tcp-keepalive', '0', 'argument must be between 1 and 2147483647 inclusive'],
+  ])('refuses %s %s', (name, value, reason) => {
+    expect(config().set([[name, value]])).toBe(
+      `CONFIG SET failed (possibly related to argument '${name}') - ${reason}`,
+    );
+  });
+});
