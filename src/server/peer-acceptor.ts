@@ -20,7 +20,6 @@ import {
   type LinkKind,
   type PeerIdentity,
   refusedFrame,
-  welcomeFrame,
 } from './peer-handshake.ts';
 import type { PeerLimits } from './peer-limits.ts';
 import type { QuietLog } from './peer-log.ts';
@@ -185,7 +184,7 @@ export class PeerAcceptor {
     accepted.reader.bodyBytesMax = this.#options.limits.frameBytesMax;
     life.links.set(hello.kind, accepted);
     life.heardMs = accepted.heardMs;
-    accepted.connection.write(welcomeFrame());
+    accepted.connection.write(accepted.handshake.welcome);
   }
 
   /** The life that the connection belongs to; undefined when it is over. */

@@ -4,9 +4,13 @@
  *
  *   dialler                                                                                   acceptor
  *     hello      magic, version, cluster, own id and name, intended peer, kind, incarnation, nonce  ->
- *     <-  challenge  own id, incarnation, nonce, seal("hstore acceptor", hello, challenge)
+ *     <-  challenge  own id, incarnation, nonce
  *     proof      seal("hstore dialler", hello, challenge)  ->
- *     <-  welcome                                          or, at any time and either way: refused, with a reason
+ *     <-  welcome    seal("hstore acceptor", hello, challenge)
+ *                                                          or, at any time and either way: refused, with a reason
+ *
+ * Who dials proves itself first: it chose whom to call, while whoever reaches the port could otherwise take a seal home and
+ * try passwords on it.
  *
  * A seal is HMAC-SHA256 under the secret over both messages whole, so that nothing in them can be exchanged, and both
  * nonces are in it, so that a recording of one handshake is worth nothing in the next. The labels keep one side's seal
@@ -18,7 +22,7 @@
 import { assert } from '../lib/assert.ts';
 import { ByteReader, ByteWriter, fromLatin1, MalformedError } from '../lib/bytes.ts';
 import type { Random } from '../lib/env.ts';
-import { HMAC_BYTES, hmacSha256, timingSafeEqual } from '../lib/hmac.ts';
+import { hmacSha256, timingSafeEqual } from '../lib/hmac.ts';
 import type { NodeId } from '../raft/types.ts';
 import { encodeFrame, type Frame } from './peer-frame.ts';
 
@@ -103,7 +107,7 @@ export class DiallerHandshake {
     return encodeFrame('hello', encodeHello(this.#hello));
   }
 
-  /** The process that answers; known after the challenge, proved by it. */
+  /** The process that answers; known after the challenge, proved by the welcome. */
   get peerIncarnation(): number | undefined {
     return this.#challenge?.incarnation;
   }
@@ -114,24 +118,24 @@ export class DiallerHandshake {
     this.#state = 'over';
     if (type === 'refused') return { next: 'refused', reason: decodeReason(payload) };
     if (type === 'challenge' && state === 'greeted') return this.#answer(payload);
-    if (type === 'welcome' && state === 'proved') return { next: 'done' };
+    if (type === 'welcome' && state === 'proved') return this.#verify(payload);
     throw new MalformedError(`a ${type} where the handshake has none`);
   }
 
   #answer(payload: Uint8Array): HandshakeStep {
     const reader = new ByteReader(payload);
     const challenge = decodeChallenge(reader);
-    const seal = reader.raw(HMAC_BYTES);
     expectEnd(reader);
     if (challenge.from !== this.#hello.to) return refuse('not the server meant');
-    if (!timingSafeEqual(seal, this.#seal(ACCEPTOR_LABEL, challenge))) return refuse('wrong secret');
     this.#challenge = challenge;
     this.#state = 'proved';
-    return { next: 'wait', send: encodeFrame('proof', this.#seal(DIALLER_LABEL, challenge)) };
+    const proof = seal(this.#self.secret, DIALLER_LABEL, this.#hello, challenge);
+    return { next: 'wait', send: encodeFrame('proof', proof) };
   }
 
-  #seal(label: Uint8Array, challenge: Challenge): Uint8Array {
-    return seal(this.#self.secret, label, this.#hello, challenge);
+  #verify(payload: Uint8Array): HandshakeStep {
+    const expected = seal(this.#self.secret, ACCEPTOR_LABEL, this.#hello, this.#challenge!);
+    return timingSafeEqual(payload, expected) ? { next: 'done' } : refuse('wrong secret');
   }
 }
 
@@ -141,6 +145,9 @@ export class AcceptorHandshake {
   readonly #random: Random;
   #hello: Hello | undefined;
   #challenge: Challenge | undefined;
+  /** A proof has come, one is all there is; and it was good. */
+  #verified = false;
+  #proved = false;
 
   constructor(self: PeerIdentity, isMember: (id: NodeId) => boolean, random: Random) {
     this.#self = self;
@@ -153,11 +160,17 @@ export class AcceptorHandshake {
     return this.#hello;
   }
 
-  /** Throws MalformedError at what does not belong here. After `done` the caller sends `welcomeFrame` or a refusal. */
+  /** The acceptor's own proof, for a dialler that has proved itself. */
+  get welcome(): Uint8Array {
+    assert(this.#proved, 'only who has proved itself is welcome');
+    return encodeFrame('welcome', seal(this.#self.secret, ACCEPTOR_LABEL, this.#hello!, this.#challenge!));
+  }
+
+  /** Throws MalformedError at what does not belong here. After `done` the caller sends `welcome` or a refusal. */
   step({ type, payload }: Frame): HandshakeStep {
     if (type === 'refused') return { next: 'refused', reason: decodeReason(payload) };
     if (type === 'hello' && this.#hello === undefined) return this.#greet(payload);
-    if (type === 'proof' && this.#challenge !== undefined) return this.#verify(payload);
+    if (type === 'proof' && this.#challenge !== undefined && !this.#verified) return this.#verify(payload);
     throw new MalformedError(`a ${type} where the handshake has none`);
   }
 
@@ -168,25 +181,18 @@ export class AcceptorHandshake {
     if (hello.clusterId !== this.#self.clusterId) return refuse('wrong cluster');
     if (hello.to !== this.#self.id) return refuse('not the server meant');
     if (!this.#isMember(hello.from)) return refuse('not a member');
-    const { id: from, incarnation, secret } = this.#self;
+    const { id: from, incarnation } = this.#self;
     const challenge = { from, incarnation, nonce: this.#random.bytes(NONCE_BYTES) };
     this.#challenge = challenge;
-    const out = new ByteWriter();
-    out.raw(encodeChallenge(challenge));
-    out.raw(seal(secret, ACCEPTOR_LABEL, hello, challenge));
-    return { next: 'wait', send: encodeFrame('challenge', out.view()) };
+    return { next: 'wait', send: encodeFrame('challenge', encodeChallenge(challenge)) };
   }
 
   #verify(payload: Uint8Array): HandshakeStep {
-    const [hello, challenge] = [this.#hello!, this.#challenge!];
-    this.#challenge = undefined;
-    const expected = seal(this.#self.secret, DIALLER_LABEL, hello, challenge);
-    return timingSafeEqual(payload, expected) ? { next: 'done' } : refuse('wrong secret');
+    this.#verified = true;
+    const expected = seal(this.#self.secret, DIALLER_LABEL, this.#hello!, this.#challenge!);
+    this.#proved = timingSafeEqual(payload, expected);
+    return this.#proved ? { next: 'done' } : refuse('wrong secret');
   }
-}
-
-export function welcomeFrame(): Uint8Array {
-  return encodeFrame('welcome');
 }
 
 export function refusedFrame(reason: RefusalReason): Uint8Array {

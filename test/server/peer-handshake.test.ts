@@ -9,7 +9,6 @@ import {
   type HandshakeStep,
   type PeerIdentity,
   refusedFrame,
-  welcomeFrame,
 } from '../../src/server/peer-handshake.ts';
 import { SimRandom } from '../sim/random.ts';
 
@@ -46,7 +45,7 @@ function speak(
   if (challenge.next !== 'wait') return { dialler: challenge, acceptor: hello };
   const proof = to.step(frameOf(tamper(challenge.send, 2)));
   if (proof.next !== 'done') return { dialler: challenge, acceptor: proof };
-  return { dialler: from.step(frameOf(welcomeFrame())), acceptor: proof };
+  return { dialler: from.step(frameOf(tamper(to.welcome, 3))), acceptor: proof };
 }
 
 function sentBy(step: HandshakeStep): Uint8Array {
@@ -78,20 +77,29 @@ test('a server of another cluster, one that is not meant, and one that is no mem
 test('a server with another secret, or none, is refused by whoever finds out first', () => {
   for (const secret of ['another secret', '', 'a secret ']) {
     const refusal = { next: 'refuse', reason: 'wrong secret' };
-    expect(speak(dialler({ secret }), acceptor()).dialler).toMatchObject(refusal);
-    expect(speak(dialler(), acceptor({ secret })).dialler).toMatchObject(refusal);
+    expect(speak(dialler({ secret }), acceptor()).acceptor).toMatchObject(refusal);
+    expect(speak(dialler(), acceptor({ secret })).acceptor).toMatchObject(refusal);
   }
 });
 
-test('a dialler that does not look at the acceptor, and does not know the secret, is refused by its proof', () => {
-  const to = acceptor();
-  const challenge = to.step(frameOf(dialler({ secret: 'guessed' }).opening));
-  expect(challenge.next).toBe('wait');
-  // It made its proof by asking another guesser.
+test('an acceptor that lets everybody in, and does not know the secret, is refused by its welcome', () => {
+  const from = dialler();
+  const to = acceptor({ secret: 'guessed' });
+  const challenge = sentBy(to.step(frameOf(from.opening)));
+  expect(from.step(frameOf(challenge)).next).toBe('wait');
+  // It made its welcome with another guesser.
   const guesser = dialler({ secret: 'guessed' });
-  const asked = acceptor({ secret: 'guessed' }).step(frameOf(guesser.opening));
-  const proof = sentBy(guesser.step(frameOf(sentBy(asked))));
-  expect(to.step(frameOf(proof))).toMatchObject({ next: 'refuse', reason: 'wrong secret' });
+  const guessed = acceptor({ secret: 'guessed' });
+  expect(speak(guesser, guessed).acceptor.next).toBe('done');
+  expect(from.step(frameOf(guessed.welcome))).toMatchObject({ next: 'refuse', reason: 'wrong secret' });
+});
+
+test('an acceptor shows no seal before the dialler has proved itself', () => {
+  const to = acceptor();
+  const challenge = frameOf(sentBy(to.step(frameOf(dialler().opening))));
+  // Id, incarnation and nonce.
+  expect(challenge.payload.length).toBe(8 + 8 + 16);
+  expect(() => to.welcome).toThrow('only who has proved itself is welcome');
 });
 
 test('another version of the protocol is refused as such, whatever follows in its hello', () => {
@@ -111,18 +119,20 @@ test('a recorded handshake is worth nothing in another one', () => {
   expect(to.step(frameOf(recorded[0]!)).next).toBe('wait');
   expect(to.step(frameOf(recorded[2]!))).toMatchObject({ next: 'refuse', reason: 'wrong secret' });
   const from = dialler({}, 2, 4);
-  expect(from.step(frameOf(recorded[1]!))).toMatchObject({ next: 'refuse', reason: 'wrong secret' });
+  expect(from.step(frameOf(recorded[1]!)).next).toBe('wait');
+  expect(from.step(frameOf(recorded[3]!))).toMatchObject({ next: 'refuse', reason: 'wrong secret' });
 });
 
-test("an acceptor's own seal, sent back to it, is not a dialler's", () => {
-  const to = acceptor();
-  const challenge = sentBy(to.step(frameOf(dialler().opening)));
-  const seal = frameOf(challenge).payload.slice(-32);
-  expect(to.step({ type: 'proof', payload: seal })).toMatchObject({ next: 'refuse', reason: 'wrong secret' });
+test("a dialler's own seal, sent back to it, is not an acceptor's", () => {
+  const from = dialler();
+  const challenge = sentBy(acceptor().step(frameOf(from.opening)));
+  const proof = frameOf(sentBy(from.step(frameOf(challenge))));
+  const reflected = { type: 'welcome' as const, payload: proof.payload };
+  expect(from.step(reflected)).toMatchObject({ next: 'refuse', reason: 'wrong secret' });
 });
 
 test('with any byte of any message changed, the two never both believe in the same handshake', () => {
-  const frame = fc.integer({ min: 0, max: 2 });
+  const frame = fc.integer({ min: 0, max: 3 });
   fc.assert(
     fc.property(frame, fc.nat(), fc.integer({ min: 1, max: 255 }), (which, place, change) => {
       const [from, to] = [dialler(), acceptor()];
@@ -146,7 +156,7 @@ test('with any byte of any message changed, the two never both believe in the sa
 });
 
 test('a frame out of its order is malformed', () => {
-  const welcome = frameOf(welcomeFrame());
+  const welcome = { type: 'welcome' as const, payload: new Uint8Array(32) };
   expect(() => dialler().step(welcome)).toThrow(MalformedError);
   expect(() => acceptor().step(welcome)).toThrow(MalformedError);
   expect(() => acceptor().step({ type: 'proof', payload: new Uint8Array(32) })).toThrow(MalformedError);
@@ -173,6 +183,6 @@ test('the secret is not in what is sent', () => {
     sent.push(frame);
     return frame;
   });
-  expect(sent).toHaveLength(3);
+  expect(sent).toHaveLength(4);
   for (const frame of sent) expect(Buffer.from(frame).includes(secret)).toBe(false);
 });

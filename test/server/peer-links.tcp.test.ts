@@ -7,7 +7,7 @@ import { SystemRandom } from '../../src/io/random.ts';
 import { TcpNetwork } from '../../src/io/tcp.ts';
 import type { Address } from '../../src/lib/env.ts';
 import { FrameReader } from '../../src/server/peer-frame.ts';
-import { AcceptorHandshake, welcomeFrame } from '../../src/server/peer-handshake.ts';
+import { AcceptorHandshake } from '../../src/server/peer-handshake.ts';
 import { PeerLinks, type PeerLinksOptions } from '../../src/server/peer-links.ts';
 import type { PeerMessage } from '../../src/server/peer-message.ts';
 import { append, heartbeat, type LogLine, numberOf, recordLog } from './peer-world.ts';
@@ -135,7 +135,7 @@ test('a peer that proves itself and then reads nothing costs a bounded backlog',
         if (step.next === 'wait') socket.write(step.send);
         if (step.next === 'done') {
           socket.pause();
-          socket.write(welcomeFrame());
+          socket.write(handshake.welcome);
           return;
         }
       }
