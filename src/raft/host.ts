@@ -13,7 +13,8 @@
 import { assert } from '../lib/assert.ts';
 import type { Clock, Timer } from '../lib/env.ts';
 import type { Message } from './messages.ts';
-import type { Proposed, Raft, Save } from './raft.ts';
+import type { Raft } from './raft.ts';
+import type { Proposed, Save } from './ready.ts';
 import { type GroupId, NOBODY, type NodeId, type StateMachine } from './types.ts';
 import type { Wal } from './wal.ts';
 

@@ -3,8 +3,8 @@
  *
  * It is a synchronous state machine without I/O. Whoever owns it (`host.ts` in production, a test, the simulator) calls
  * `tick`, `step`, `propose`, `read`, and at the end of a turn takes `ready()`, messages and entries to write, and
- * `takeCommitted()`, entries to apply. It does them and reports back with `persisted` and `applied`. Nothing waits in here, so no two things can be
- * half done at once, and the same bytes run in production and in a test.
+ * `takeCommitted()`, entries to apply. It does them and reports back with `persisted` and `applied`. Nothing waits in
+ * here, so no two things can be half done at once, and the same code runs in production and in a test.
  *
  * The safe order is in the data. `messages` may leave at once: what a leader sends. `messagesAfterSave` only once
  * `save` is durable: votes, vote requests, acknowledgements. Nobody can acknowledge before the disk by forgetting a
@@ -20,8 +20,11 @@ import { Leader } from './leader.ts';
 import { checkLimits, type RaftLimits } from './limits.ts';
 import { type LogStart, RaftLog } from './log.ts';
 import type { AppendEntries, Heartbeat, Message, PreVote, RequestVote } from './messages.ts';
+import { PendingReads } from './pending-reads.ts';
 import { Quorum } from './quorum.ts';
+import type { Proposed, Ready, Save } from './ready.ts';
 import { type Entry, type GroupId, type HardState, NOBODY, type NodeId } from './types.ts';
+import { Votes } from './votes.ts';
 
 export type Role = 'follower' | 'preCandidate' | 'candidate' | 'leader';
 
@@ -34,31 +37,6 @@ export interface RaftOptions {
   readonly log: LogStart;
   readonly random: Random;
   readonly nowMs: number;
-}
-
-export type Proposed =
-  | { readonly accepted: true; readonly index: number; readonly term: number }
-  | { readonly accepted: false; readonly reason: 'not-leader' | 'full' | 'transferring' };
-
-/** To be written in one atomic, durable step; `persisted(token)` reports it. Tokens count up. */
-export interface Save {
-  readonly token: number;
-  /** Present when it changed. */
-  readonly hardState: HardState | undefined;
-  /** The first index written; what the disk holds from here on is void. Equals the first of `entries`. */
-  readonly truncateFrom: number | undefined;
-  readonly entries: readonly Entry[];
-}
-
-export interface Ready {
-  readonly messages: readonly Message[];
-  readonly save: Save | undefined;
-  /** May leave when `save`, and every save handed out before it, is durable. */
-  readonly messagesAfterSave: readonly Message[];
-  /** Reads that may run once `index` is applied. */
-  readonly reads: readonly { readonly context: number; readonly index: number }[];
-  /** Entries to read from the disk; answered with `fetched`. */
-  readonly fetches: readonly { readonly to: NodeId; readonly from: number; readonly bytesMax: number }[];
 }
 
 export class Raft {
@@ -78,8 +56,7 @@ export class Raft {
 
   readonly #random: Random;
   #leader: Leader | undefined;
-  /** Who has answered the present (pre-)election, and how. */
-  #votes = new Map<NodeId, boolean>();
+  #votes: Votes;
   /** When a leader of this term was heard last. */
   #leaderContactMs = Number.NEGATIVE_INFINITY;
   #electionDueMs = 0;
@@ -95,9 +72,7 @@ export class Raft {
   /** The save that makes the vote for oneself durable. */
   #ownVoteToken = 0;
   #applyingTo: number;
-  /** Reads of this server that no leader has answered yet: context, and when it was asked for last. */
-  readonly #pendingReads = new Map<number, number>();
-  #nextReadContext: number;
+  readonly #pendingReads: PendingReads;
 
   constructor(options: RaftOptions) {
     checkLimits(options.limits);
@@ -119,9 +94,11 @@ export class Raft {
     this.#random = options.random;
     this.#savedHardState = options.hardState;
     this.#applyingTo = this.log.appliedIndex;
-    // From a random place on, so that an answer meant for an earlier life of this server finds nobody.
-    this.#nextReadContext = options.random.below(2 ** 40) + 1;
+    this.#votes = new Votes(this.quorum);
+    this.#pendingReads = new PendingReads(options.random);
     this.#resetElectionTimer();
+    // Alone there is nobody to wait for.
+    if (this.quorum.voters.length === 1) this.#electionDueMs = this.nowMs;
   }
 
   get leader(): Leader | undefined {
@@ -167,8 +144,7 @@ export class Raft {
    * leader is known, the question is put to the next one: there is no deadline in here.
    */
   read(): number {
-    const context = this.#nextReadContext++;
-    this.#pendingReads.set(context, Number.NEGATIVE_INFINITY);
+    const context = this.#pendingReads.add();
     if (this.#leader !== undefined) this.#leader.requestRead({ from: this.id, context });
     else this.#askAgainForReads();
     return context;
@@ -289,11 +265,10 @@ export class Raft {
 
   /** The sender is behind: if it asks for something, the answer carries our term, and that will bring it up. */
   #stepOlderTerm(m: Message): void {
-    const { group, id: from, term } = this;
     if (m.type === 'PreVote') {
-      this.send({ type: 'PreVoteResponse', group, from, to: m.from, term, voteGranted: false });
+      this.send({ type: 'PreVoteResponse', ...this.#to(m.from), voteGranted: false });
     } else if (m.type === 'RequestVote') {
-      this.#sendAfterSave({ type: 'RequestVoteResponse', group, from, to: m.from, term, voteGranted: false });
+      this.#sendAfterSave({ type: 'RequestVoteResponse', ...this.#to(m.from), voteGranted: false });
     } else if (m.type === 'AppendEntries' || m.type === 'Heartbeat') {
       this.#refuse(m.from, { prevLogIndex: 0, conflictIndex: 0, conflictTerm: 0 });
     }
@@ -316,6 +291,10 @@ export class Raft {
   #leaderIsAlive(): boolean {
     if (this.leaderId === this.id) return true;
     return this.leaderId !== NOBODY && this.nowMs - this.#leaderContactMs < this.limits.electionTimeoutMs;
+  }
+
+  #to(to: NodeId): { group: GroupId; from: NodeId; to: NodeId; term: number } {
+    return { group: this.group, from: this.id, to, term: this.term };
   }
 
   send(message: Message): void {
@@ -347,13 +326,12 @@ export class Raft {
     assert(this.role !== 'leader', 'a leader does not campaign', this.term);
     this.role = 'preCandidate';
     this.leaderId = NOBODY;
-    this.#votes = new Map();
-    const { group, id: from, log } = this;
-    const { lastIndex: lastLogIndex, lastTerm: lastLogTerm } = log;
+    this.#votes = new Votes(this.quorum);
+    const { lastIndex: lastLogIndex, lastTerm: lastLogTerm } = this.log;
     for (const to of this.#others()) {
-      this.send({ type: 'PreVote', group, from, to, term: this.term + 1, lastLogIndex, lastLogTerm });
+      this.send({ type: 'PreVote', ...this.#to(to), term: this.term + 1, lastLogIndex, lastLogTerm });
     }
-    this.#countVote(from, true);
+    this.#countVote(this.id, true);
   }
 
   #campaign(leadershipTransfer: boolean): void {
@@ -362,19 +340,14 @@ export class Raft {
     this.term++;
     this.votedFor = this.id;
     this.leaderId = NOBODY;
-    this.#votes = new Map();
+    this.#votes = new Votes(this.quorum);
     this.#retrySoon();
     // The requests too wait for the disk. If they left first and this server crashed, it could wake up in the old term
     // with a shorter log, ask again for the same term, and count votes that were given to its previous, longer log.
     this.#ownVoteToken = this.#lastToken + 1;
-    const { group, id: from, term, log } = this;
-    const { lastIndex: lastLogIndex, lastTerm: lastLogTerm } = log;
-    for (const to of this.#others()) {
-      this.#sendAfterSave({
-        type: 'RequestVote',
-        ...{ group, from, to, term, lastLogIndex, lastLogTerm, leadershipTransfer },
-      });
-    }
+    const { lastIndex: lastLogIndex, lastTerm: lastLogTerm } = this.log;
+    const request = { type: 'RequestVote' as const, lastLogIndex, lastLogTerm, leadershipTransfer };
+    for (const to of this.#others()) this.#sendAfterSave({ ...request, ...this.#to(to) });
   }
 
   /** An election that nobody wins is tried again sooner than a leader is suspected: nobody is leading meanwhile. */
@@ -385,23 +358,17 @@ export class Raft {
   }
 
   #countVote(voter: NodeId, granted: boolean): void {
-    if (!this.#votes.has(voter)) this.#votes.set(voter, granted);
-    let yes = 0;
-    for (const vote of this.#votes.values()) if (vote) yes++;
-    const no = this.#votes.size - yes;
-    if (this.quorum.isMajority(yes)) {
-      if (this.role === 'preCandidate') this.#campaign(false);
-      else this.#becomeLeader();
-    } else if (this.quorum.isMajority(no)) {
-      this.#becomeFollower(this.term, NOBODY);
-    }
+    this.#votes.record(voter, granted);
+    const { outcome } = this.#votes;
+    if (outcome === 'lost') this.#becomeFollower(this.term, NOBODY);
+    else if (outcome === 'won' && this.role === 'preCandidate') this.#campaign(false);
+    else if (outcome === 'won') this.#becomeLeader();
   }
 
   #preVote(m: PreVote): void {
     const voteGranted = m.term > this.term && this.log.isUpToDate(m.lastLogIndex, m.lastLogTerm);
-    const { group, id: from } = this;
     const term = voteGranted ? m.term : this.term;
-    this.send({ type: 'PreVoteResponse', group, from, to: m.from, term, voteGranted });
+    this.send({ type: 'PreVoteResponse', ...this.#to(m.from), term, voteGranted });
   }
 
   #requestVote(m: RequestVote): void {
@@ -411,8 +378,7 @@ export class Raft {
       this.votedFor = m.from;
       this.#resetElectionTimer();
     }
-    const { group, id: from, term } = this;
-    this.#sendAfterSave({ type: 'RequestVoteResponse', group, from, to: m.from, term, voteGranted });
+    this.#sendAfterSave({ type: 'RequestVoteResponse', ...this.#to(m.from), voteGranted });
   }
 
   // Roles. These two, #preCampaign and #campaign are the only places where the role changes.
@@ -425,13 +391,12 @@ export class Raft {
     this.role = 'follower';
     this.leaderId = leaderId;
     this.#leader = undefined;
-    this.#votes = new Map();
+    this.#votes = new Votes(this.quorum);
     // One that has lost an election keeps its timer: it was set for the next try.
     if (wasLeader !== undefined || leaderId !== NOBODY) this.#resetElectionTimer();
     if (leaderId === NOBODY) return;
     this.#leaderContactMs = this.nowMs;
-    for (const context of this.#pendingReads.keys())
-      this.#pendingReads.set(context, Number.NEGATIVE_INFINITY);
+    this.#pendingReads.forgetAsked();
     this.#askAgainForReads();
   }
 
@@ -440,7 +405,7 @@ export class Raft {
     assert(this.votedFor === this.id, 'a leader has voted for itself', this.votedFor);
     this.role = 'leader';
     this.leaderId = this.id;
-    this.#votes = new Map();
+    this.#votes = new Votes(this.quorum);
     this.#leader = new Leader(this);
     // An entry of its own term, at once: what came before can be committed only together with it. (§5.4.2, §8)
     const noop = {
@@ -450,7 +415,7 @@ export class Raft {
       data: new Uint8Array(),
     };
     this.#leader.append(noop);
-    for (const context of this.#pendingReads.keys()) this.#leader.requestRead({ from: this.id, context });
+    for (const context of this.#pendingReads.contexts) this.#leader.requestRead({ from: this.id, context });
   }
 
   #others(): NodeId[] {
@@ -485,21 +450,15 @@ export class Raft {
   }
 
   #acknowledge(m: AppendEntries, matchIndex: number): void {
-    const { group, id: from, term } = this;
-    this.#sendAfterSave({
-      type: 'AppendEntriesResponse',
-      ...{ group, from, to: m.from, term, success: true, prevLogIndex: m.prevLogIndex, matchIndex },
-      ...{ conflictIndex: 0, conflictTerm: 0 },
-    });
+    const { prevLogIndex } = m;
+    const answer = { success: true, prevLogIndex, matchIndex, conflictIndex: 0, conflictTerm: 0 };
+    this.#sendAfterSave({ type: 'AppendEntriesResponse', ...this.#to(m.from), ...answer });
   }
 
+  /** The term must be durable before the sender learns of it, as with a vote. */
   #refuse(to: NodeId, at: { prevLogIndex: number; conflictIndex: number; conflictTerm: number }): void {
-    const { group, id: from, term } = this;
-    // The term must be durable before the sender learns of it, as with a vote.
-    this.#sendAfterSave({
-      type: 'AppendEntriesResponse',
-      ...{ group, from, to, term, success: false, matchIndex: 0, ...at },
-    });
+    const answer = { success: false, matchIndex: 0, ...at };
+    this.#sendAfterSave({ type: 'AppendEntriesResponse', ...this.#to(to), ...answer });
   }
 
   #heartbeat(m: Heartbeat): void {
@@ -513,8 +472,7 @@ export class Raft {
     }
     this.log.commitTo(m.leaderCommit);
     this.allMatchedIndex = Math.max(this.allMatchedIndex, m.allMatchedIndex);
-    const { group, id: from, term } = this;
-    this.send({ type: 'HeartbeatResponse', group, from, to: m.from, term, readRound: m.readRound });
+    this.send({ type: 'HeartbeatResponse', ...this.#to(m.from), readRound: m.readRound });
   }
 
   // Reads (thesis 6.4): this server's own, whoever leads
@@ -522,21 +480,17 @@ export class Raft {
   /** Puts every unanswered question to the leader, once per heartbeat interval. */
   #askAgainForReads(): void {
     if (this.leaderId === NOBODY || this.#leader !== undefined) return;
-    const { group, id: from, leaderId: to, term } = this;
-    for (const [context, askedMs] of this.#pendingReads) {
-      if (this.nowMs - askedMs < this.limits.heartbeatIntervalMs) continue;
-      this.#pendingReads.set(context, this.nowMs);
-      this.send({ type: 'ReadIndex', group, from, to, term, context });
+    for (const context of this.#pendingReads.takeDue(this.nowMs, this.limits.heartbeatIntervalMs)) {
+      this.send({ type: 'ReadIndex', ...this.#to(this.leaderId), context });
     }
   }
 
   #readConfirmed(asker: NodeId, context: number, index: number): void {
     if (asker === this.id) return this.#readAnswered(context, index);
-    const { group, id: from, term } = this;
-    this.send({ type: 'ReadIndexResponse', group, from, to: asker, term, context, index });
+    this.send({ type: 'ReadIndexResponse', ...this.#to(asker), context, index });
   }
 
   #readAnswered(context: number, index: number): void {
-    if (this.#pendingReads.delete(context)) this.#reads.push({ context, index });
+    if (this.#pendingReads.answered(context)) this.#reads.push({ context, index });
   }
 }

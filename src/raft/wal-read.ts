@@ -3,7 +3,8 @@
  *
  * Per group a sparse row of points, each saying "from this record on, entries from this index on": one every so many
  * bytes. Entries that replaced earlier ones always begin a point, and the points they replaced are dropped; reading
- * from one point to the next therefore never meets an entry that was replaced later.
+ * from one point to the next therefore never meets an entry that was replaced later, but for those that were replaced
+ * within their own record.
  */
 import { assert } from '../lib/assert.ts';
 import type { Entry, GroupId } from './types.ts';
@@ -74,6 +75,8 @@ export class Extent {
       if (record === 'bad') return 'corrupt';
       for (const item of record.items) {
         if (item.type !== 'entries' || item.group !== read.group) continue;
+        // Several saves may have gone into one record, and a later one of them may replace entries of an earlier one.
+        while (found.length > 0 && found.at(-1)!.index >= item.from) found.pop();
         for (const entry of item.entries) {
           if (entry.index < read.from || entry.index >= this.#before) continue;
           assert(

@@ -18,7 +18,7 @@ import { assert } from '../lib/assert.ts';
 import { ByteWriter } from '../lib/bytes.ts';
 import type { Clock, Disk, Log, LogFile, Random, Timer } from '../lib/env.ts';
 import { CorruptionError, DiskFullError } from '../lib/errors.ts';
-import type { Save } from './raft.ts';
+import type { Save } from './ready.ts';
 import type { Entry, GroupId, HardState } from './types.ts';
 import {
   align,

@@ -1,5 +1,5 @@
 /**
- * Raft's messages as bytes. A frame of the peer link (see server/peer-frame.ts) carries any number of them, one after the other.
+ * Raft's messages as bytes. A frame of the peer link (server/peer-frame.ts) carries any number of them, in a row.
  *
  *   type u8 | group u32 | from u64 | to u64 | term u64 | the fields of messages.ts in their order
  *

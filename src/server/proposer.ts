@@ -10,7 +10,7 @@
  */
 import { type EncodedRun, encodeEntry, validateRun } from '../kv/batch.ts';
 import type { Clock } from '../lib/env.ts';
-import type { Proposed } from '../raft/raft.ts';
+import type { Proposed } from '../raft/ready.ts';
 
 /** An entry takes runs up to this size, or one larger run. */
 const ENTRY_BYTES_MAX = 256 << 10;

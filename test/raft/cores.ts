@@ -8,7 +8,8 @@ import type { Random } from '../../src/lib/env.ts';
 import { DEFAULT_LIMITS, type RaftLimits } from '../../src/raft/limits.ts';
 import type { LogStart } from '../../src/raft/log.ts';
 import type { Message } from '../../src/raft/messages.ts';
-import { Raft, type Save } from '../../src/raft/raft.ts';
+import { Raft } from '../../src/raft/raft.ts';
+import type { Save } from '../../src/raft/ready.ts';
 import type { Entry, HardState } from '../../src/raft/types.ts';
 
 export const GROUP = 1;
@@ -170,7 +171,7 @@ export class Cores {
   /** Takes what the core has for the world: messages leave, a write begins. Whether there was anything. */
   ready(id: number): boolean {
     const core = this.core(id);
-    let any = false;
+    let busy = false;
     this.change(id, (raft) => {
       const ready = raft.ready();
       for (const message of ready.messages) this.send(message);
@@ -184,10 +185,10 @@ export class Cores {
         this.tell(`${id} may answer read ${read.context} at ${read.index}`);
       }
       assert(ready.fetches.length === 0, 'logs are short enough for memory');
-      any = ready.messages.length + ready.messagesAfterSave.length + ready.reads.length > 0;
-      any ||= ready.save !== undefined;
+      busy = ready.messages.length + ready.messagesAfterSave.length + ready.reads.length > 0;
+      busy ||= ready.save !== undefined;
     });
-    return any;
+    return busy;
   }
 
   /** The oldest write is durable. */

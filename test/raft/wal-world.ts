@@ -1,7 +1,7 @@
 /** A write-ahead log on a simulated disk in virtual time, whose files a test can copy, damage and open again. */
 import { assert } from '../../src/lib/assert.ts';
 import type { Disk, LogFile } from '../../src/lib/env.ts';
-import type { Save } from '../../src/raft/raft.ts';
+import type { Save } from '../../src/raft/ready.ts';
 import type { Entry, HardState } from '../../src/raft/types.ts';
 import { Wal, type WalOptions } from '../../src/raft/wal.ts';
 import type { RecoveredGroup } from '../../src/raft/wal-recovery.ts';

@@ -5,7 +5,8 @@
 import { Leader } from '../../src/raft/leader.ts';
 import { RaftLog } from '../../src/raft/log.ts';
 import { Quorum } from '../../src/raft/quorum.ts';
-import { Raft, type Ready } from '../../src/raft/raft.ts';
+import { Raft } from '../../src/raft/raft.ts';
+import type { Ready } from '../../src/raft/ready.ts';
 import { NOBODY } from '../../src/raft/types.ts';
 import { LogRebuilder } from '../../src/raft/wal-recovery.ts';
 import { Writes } from '../../src/server/writes.ts';

@@ -1,0 +1,56 @@
+/**
+ * hstore and Redis side by side: one server of each, asked the same, compared byte by byte.
+ *
+ * A redis-server must be there: without one these tests fail.
+ */
+import { expect } from 'vitest';
+import { ProcessCluster, until } from '../e2e/processes.ts';
+import { RedisServer } from '../resp/redis-server.ts';
+import { type Normalise, normaliseReply } from './normalise.ts';
+import { converse, type Step, splitReplies } from './wire.ts';
+
+export class Pair {
+  readonly hstore: ProcessCluster;
+  readonly redis: RedisServer;
+
+  private constructor(hstore: ProcessCluster, redis: RedisServer) {
+    this.hstore = hstore;
+    this.redis = redis;
+  }
+
+  /** The flags must mean the same to both. */
+  static async start(flags: readonly string[] = []): Promise<Pair> {
+    const redis = await RedisServer.start(flags);
+    const hstore = await ProcessCluster.make(1, flags);
+    const pair = new Pair(hstore, redis);
+    hstore.servers[0]!.start();
+    // It answers when it listens, and holds what needs a leader until there is one.
+    await until(() => hstore.servers[0]!.output.includes('Ready to accept connections'), 20_000);
+    return pair;
+  }
+
+  async end(): Promise<void> {
+    await this.redis.stop();
+    await this.hstore.end();
+  }
+
+  get ports(): { hstore: number; redis: number } {
+    return { hstore: this.hstore.servers[0]!.port, redis: this.redis.port };
+  }
+
+  /** Both answer the steps, sent in one write on a new connection, with the same bytes. */
+  async expectSame(steps: readonly Step[], normalise: readonly Normalise[] = []): Promise<void> {
+    const [ours, theirs] = await Promise.all([
+      converse(this.ports.hstore, steps),
+      converse(this.ports.redis, steps),
+    ]);
+    expect(transcript(steps, ours, normalise)).toEqual(transcript(steps, theirs, normalise));
+  }
+}
+
+/** Replies beside what they answer, so that a difference shows where it is. */
+function transcript(steps: readonly Step[], output: string, normalise: readonly Normalise[]): string[] {
+  const asked = [...steps, ['QUIT']].map((step) => JSON.stringify(step).slice(0, 200));
+  const replies = splitReplies(output).map((reply) => normaliseReply(reply, normalise));
+  return replies.map((reply, i) => `${asked[i] ?? '(more)'} -> ${JSON.stringify(reply)}`);
+}
