@@ -24,7 +24,7 @@ export interface Transport {
 }
 
 /** What the host does with the log on disk; `Wal` is the one there is. */
-export type HostLog = Pick<Wal, 'save' | 'read' | 'compact' | 'waitingSinceMs'>;
+export type HostLog = Pick<Wal, 'save' | 'read' | 'compact' | 'busySinceMs'>;
 
 export interface RaftHostOptions {
   readonly clock: Clock;
@@ -169,8 +169,8 @@ export class RaftHost {
   #tick(replica: Replica): void {
     const nowMs = this.#options.clock.monotonicMs();
     const { raft } = replica;
-    const waitingSinceMs = this.#options.wal.waitingSinceMs ?? nowMs;
-    raft.diskStalled(nowMs - waitingSinceMs > raft.limits.electionTimeoutMs);
+    const busySinceMs = this.#options.wal.busySinceMs ?? nowMs;
+    raft.diskStalled(nowMs - busySinceMs > raft.limits.electionTimeoutMs);
     raft.tick(nowMs);
   }
 

@@ -75,7 +75,6 @@ interface GroupState {
 interface Pending {
   readonly items: readonly WalItem[];
   readonly bytes: number;
-  readonly sinceMs: number;
   readonly done: () => void;
 }
 
@@ -89,7 +88,7 @@ export class Wal {
   readonly #out = new ByteWriter(1 << 16);
   #pending: Pending[] = [];
   #writing: Pending[] = [];
-  #busy = false;
+  #busySinceMs: number | undefined;
   /** Busy, but with waiting for a segment. */
   #rolling = false;
   #spare: LogFile | undefined;
@@ -127,14 +126,13 @@ export class Wal {
     return this.#full;
   }
 
-  /** Since when the oldest save that is not durable yet has been waiting. */
-  get waitingSinceMs(): number | undefined {
-    return (this.#writing[0] ?? this.#pending[0])?.sinceMs;
+  /** Since when the disk has been at one and the same write, or has had no room for it; undefined when it is idle. */
+  get busySinceMs(): number | undefined {
+    return this.#busySinceMs;
   }
 
-  /** Bytes waiting for the disk. */
-  get pendingBytes(): number {
-    return this.#pending.reduce((sum, pending) => sum + pending.bytes, 0);
+  get #busy(): boolean {
+    return this.#busySinceMs !== undefined;
   }
 
   /** Makes `save` durable, then calls `done`. Saves become durable in the order of the calls. */
@@ -147,7 +145,7 @@ export class Wal {
     }
     const entriesBytes = save.entries.reduce((sum, entry) => sum + entry.data.length + ENTRY_HEADER_BYTES, 0);
     const bytes = items.length * ITEM_OVERHEAD_BYTES + entriesBytes;
-    this.#pending.push({ items, bytes, sinceMs: this.#options.clock.monotonicMs(), done });
+    this.#pending.push({ items, bytes, done });
     this.#flush();
   }
 
@@ -285,11 +283,11 @@ export class Wal {
 
   #write(file: LogFile, offset: number, bytes: Uint8Array, done: () => void): void {
     assert(!this.#busy, 'one write is under way at a time');
-    this.#busy = true;
+    this.#busySinceMs = this.#options.clock.monotonicMs();
     file.write(offset, [bytes], (error) => {
       // After a failed write nobody knows what the disk holds: nothing may ever be reported as saved again.
       if (error !== null) return this.#options.onFatal(error);
-      this.#busy = false;
+      this.#busySinceMs = undefined;
       done();
       this.#flush();
       if (this.#busy) return;
@@ -342,7 +340,7 @@ export class Wal {
   /** Changes to the next segment, which must have room for a record of `needed` bytes, and goes on. */
   #roll(needed: number): void {
     if (this.#closing && this.#full) return;
-    this.#busy = true;
+    this.#busySinceMs ??= this.#options.clock.monotonicMs();
     this.#rolling = true;
     const bytes = SEGMENT_HEADER_BYTES + this.#logEndsBytes() + needed;
     const spare = this.#spare;
@@ -383,7 +381,7 @@ export class Wal {
         if (this.#closing) {
           this.#makingSpare = false;
           // What waits for room is given up: it was not reported as saved.
-          if (this.#rolling) this.#busy = false;
+          if (this.#rolling) this.#busySinceMs = undefined;
           this.#checkSettled();
           return;
         }
@@ -424,7 +422,7 @@ export class Wal {
     this.#nextSequence++;
     this.#offset = out.length;
     this.#unsealed = false;
-    this.#busy = false;
+    this.#busySinceMs = undefined;
     this.#rolling = false;
     this.#write(file, 0, out.view(), () => {
       segment.begun = true;

@@ -2,14 +2,14 @@
  * CLIENT: what a client may ask and set about connections. After Redis 7.0's networking.c; SETINFO is of 7.2, and every
  * current client library sends it.
  */
+import { parseInteger } from '../kv/integer.ts';
 import { latin1 } from '../lib/bytes.ts';
 import { type Client, describeClient } from '../resp/client.ts';
 import { ErrorReply, OK, type Reply, VerbatimReply } from '../resp/reply.ts';
 import { CONNECTION_ROWS } from './connection-rows.ts';
 import type { Call, ServerCommand } from './context.ts';
-import { bulk, helpLines, wrongArity } from './replies.ts';
+import { bulk, helpLines, quoted, SYNTAX_ERROR, wrongArity } from './replies.ts';
 
-const SYNTAX_ERROR = new ErrorReply('ERR', 'syntax error');
 const BAD_NAME = new ErrorReply('ERR', 'Client names cannot contain spaces, newlines or special characters.');
 /** Printable characters without the space. */
 const NAME = /^[!-~]*$/;
@@ -26,7 +26,7 @@ function setInfo({ argv, client }: Call): Reply {
   const attribute = latin1(argv[2]!).toLowerCase();
   const value = latin1(argv[3]!);
   if (attribute !== 'lib-name' && attribute !== 'lib-ver') {
-    return new ErrorReply('ERR', `Unrecognized option '${latin1(argv[2]!)}'`);
+    return new ErrorReply('ERR', `Unrecognized option '${quoted(argv[2]!)}'`);
   }
   if (!NAME.test(value)) {
     return new ErrorReply('ERR', `${attribute} cannot contain spaces, newlines or special characters.`);
@@ -37,36 +37,32 @@ function setInfo({ argv, client }: Call): Reply {
 }
 
 /** CLIENT LIST [TYPE normal|master|replica|pubsub] [ID id ...] */
-function list({ argv, client, server }: Call): Reply {
+function list(call: Call): Reply {
+  const { argv, server } = call;
   let chosen = [...server.clients.values()];
   if (argv.length > 2) {
     const option = latin1(argv[2]!).toLowerCase();
     if (option === 'type' && argv.length === 4) {
       const type = latin1(argv[3]!).toLowerCase();
       if (!['normal', 'master', 'slave', 'replica', 'pubsub'].includes(type)) {
-        return new ErrorReply('ERR', `Unknown client type '${latin1(argv[3]!)}'`);
+        return new ErrorReply('ERR', `Unknown client type '${quoted(argv[3]!)}'`);
       }
       if (type !== 'normal') chosen = [];
     } else if (option === 'id' && argv.length > 3) {
-      const ids = argv.slice(3).map((id) => latin1(id));
-      if (!ids.every((id) => /^[1-9]\d{0,15}$/.test(id))) return new ErrorReply('ERR', 'Invalid client ID');
-      chosen = ids.map((id) => server.clients.get(Number(id))).filter((found) => found !== undefined);
+      const ids = argv.slice(3).map(parseInteger);
+      if (ids.includes(undefined)) return new ErrorReply('ERR', 'Invalid client ID');
+      // In the order of the question, a client asked for twice twice, as in Redis.
+      return describe(call, ids.map((id) => server.clients.get(Number(id))).filter((found) => found !== undefined));
     } else {
       return SYNTAX_ERROR;
     }
   }
+  return describe(call, chosen);
+}
+
+function describe({ server }: Call, clients: readonly Client[]): Reply {
   const nowMs = server.clock.monotonicMs();
-  chosen.sort((a, b) => a.id - b.id);
-  const lines = chosen.map((one) => `${describeClient(one, nowMs)}\n`);
-  return text(client, lines.join(''));
-}
-
-function info({ client, server }: Call): Reply {
-  return text(client, `${describeClient(client, server.clock.monotonicMs())}\n`);
-}
-
-function text(_client: Client, content: string): Reply {
-  return new VerbatimReply('txt', content);
+  return new VerbatimReply('txt', clients.map((each) => `${describeClient(each, nowMs)}\n`).join(''));
 }
 
 const HELP = [
@@ -117,7 +113,7 @@ const subcommands: readonly ServerCommand[] = [
     run: setInfo,
   },
   { ...CONNECTION_ROWS['client|list'], kind: 'local', run: list },
-  { ...CONNECTION_ROWS['client|info'], kind: 'local', run: info },
+  { ...CONNECTION_ROWS['client|info'], kind: 'local', run: (call) => describe(call, [call.client]) },
   { ...CONNECTION_ROWS['client|help'], kind: 'local', run: () => helpLines('CLIENT', HELP) },
 ];
 

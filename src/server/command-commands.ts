@@ -5,9 +5,10 @@
 
 import { type CommandArgument, type CommandRow, keyIndexes } from '../kv/command.ts';
 import { latin1 } from '../lib/bytes.ts';
-import { ErrorReply, MapReply, NullArrayReply, type Reply, SetReply } from '../resp/reply.ts';
+import { ErrorReply, MapReply, type Reply, SetReply } from '../resp/reply.ts';
+import { globMatches } from './config-glob.ts';
 import type { Call, ServerCommand } from './context.ts';
-import { bulk, helpLines } from './replies.ts';
+import { bulk, helpLines, SYNTAX_ERROR } from './replies.ts';
 import { SERVER_ROWS } from './server-rows.ts';
 
 type Pair = readonly [Reply, Reply];
@@ -30,14 +31,14 @@ function describe(row: CommandRow, fullName: string): Reply {
     new SetReply(row.flags),
     ...[first, last, step],
     new SetReply(row.categories),
-    (row.tips ?? []).map(bulk),
-    keySpecifications(row),
-    subcommands.map((subrow) => describe(subrow, `${fullName}|${subrow.name}`)),
+    new SetReply((row.tips ?? []).map(bulk)),
+    new SetReply(keySpecifications(row)),
+    new SetReply(subcommands.map((subrow) => describe(subrow, `${fullName}|${subrow.name}`))),
   ];
 }
 
 /** Where the keys are, once more, in the form that cluster clients and proxies understand. */
-function keySpecifications(row: CommandRow): Reply {
+function keySpecifications(row: CommandRow): Reply[] {
   const [first, last, step] = row.keys;
   if (first === 0) return [];
   const beginSearch: Pair[] = [
@@ -111,7 +112,7 @@ function info(call: Call): Reply {
   if (call.argv.length === 2) return all(call);
   return call.argv.slice(2).map((typed) => {
     const found = find(call, typed);
-    return found === undefined ? NullArrayReply.instance : describe(found.row, found.fullName);
+    return found === undefined ? null : describe(found.row, found.fullName);
   });
 }
 
@@ -124,33 +125,33 @@ function docs(call: Call): Reply {
   return new MapReply(known.map(({ row, fullName }) => document(row, fullName)));
 }
 
+/** COMMAND LIST [FILTERBY MODULE name | ACLCAT category | PATTERN glob]: subcommands too, as `config|get`. */
 function list({ argv, server }: Call): Reply {
-  const names = [...server.commands.keys()];
-  if (argv.length === 2) return names.map(bulk);
+  const rows = [...server.commands.values()].flatMap((row) => [
+    { row: row as CommandRow, fullName: row.name },
+    ...(row.subcommands ?? []).map((subrow) => ({ row: subrow, fullName: `${row.name}|${subrow.name}` })),
+  ]);
+  const names = (chosen: typeof rows) => chosen.map(({ fullName }) => bulk(fullName));
+  if (argv.length === 2) return names(rows);
   const filter = argv.length === 5 ? `${latin1(argv[2]!)} ${latin1(argv[3]!)}`.toLowerCase() : '';
-  const wanted = latin1(argv[4] ?? new Uint8Array()).toLowerCase();
+  const wanted = latin1(argv[4] ?? new Uint8Array());
   if (filter === 'filterby module') return [];
   if (filter === 'filterby aclcat') {
-    const rows = [...server.commands.values()].filter((row) => row.categories.includes(`@${wanted}`));
-    return rows.map((row) => bulk(row.name));
+    return names(rows.filter(({ row }) => row.categories.includes(`@${wanted.toLowerCase()}`)));
   }
-  if (filter === 'filterby pattern') {
-    const pattern = globPattern(wanted);
-    return names.filter((name) => pattern.test(name)).map(bulk);
-  }
-  return new ErrorReply('ERR', 'syntax error');
-}
-
-function globPattern(glob: string): RegExp {
-  const escaped = glob.replaceAll(/[.+^${}()|\\]/g, '\\$&');
-  return new RegExp(`^${escaped.replaceAll('*', '.*').replaceAll('?', '.')}$`);
+  if (filter === 'filterby pattern') return names(rows.filter(({ fullName }) => globMatches(wanted, fullName)));
+  return SYNTAX_ERROR;
 }
 
 function getKeys(call: Call): Reply {
   const argv = call.argv.slice(2);
-  const found = find(call, argv[0]!);
-  if (found === undefined) return new ErrorReply('ERR', 'Invalid command specified');
-  const { row } = found;
+  const command = call.server.commands.get(latin1(argv[0]!).toLowerCase());
+  const subcommand = latin1(argv[1] ?? new Uint8Array()).toLowerCase();
+  const row: CommandRow | undefined =
+    command?.subcommands === undefined || argv.length === 1
+      ? command
+      : command.subcommands.find(({ name }) => name === subcommand);
+  if (row === undefined) return new ErrorReply('ERR', 'Invalid command specified');
   if (row.keys[0] === 0) return new ErrorReply('ERR', 'The command has no key arguments');
   const fits = row.arity >= 0 ? argv.length === row.arity : argv.length >= -row.arity;
   if (!fits) return new ErrorReply('ERR', 'Invalid number of arguments specified for command');

@@ -4,19 +4,23 @@
 import { latin1 } from '../lib/bytes.ts';
 import { ErrorReply, MapReply, OK, type Reply } from '../resp/reply.ts';
 import type { Call, ServerCommand } from './context.ts';
-import { bulk, helpLines, wrongArity } from './replies.ts';
+import { bulk, helpLines, SYNTAX_ERROR, wrongArity } from './replies.ts';
 import { SERVER_ROWS } from './server-rows.ts';
 
 function get({ argv, server }: Call): Reply {
-  const found = new Map<string, string>();
+  // Each directive once, by the name under which it was found first.
+  const found = new Map<string, readonly [Reply, Reply]>();
   for (const pattern of argv.slice(2)) {
-    for (const [name, value] of server.config.get(latin1(pattern))) found.set(name, value);
+    for (const [name, value] of server.config.get(latin1(pattern))) {
+      const key = name.toLowerCase();
+      if (!found.has(key)) found.set(key, [bulk(name), bulk(value)]);
+    }
   }
-  return new MapReply([...found].map(([name, value]) => [bulk(name), bulk(value)] as const));
+  return new MapReply([...found.values()]);
 }
 
 function set({ argv, server }: Call): Reply {
-  if (argv.length % 2 !== 0) return wrongArity('config|set');
+  if (argv.length % 2 !== 0) return SYNTAX_ERROR;
   const pairs: [string, string][] = [];
   for (let i = 2; i < argv.length; i += 2) pairs.push([latin1(argv[i]!), latin1(argv[i + 1]!)]);
   const refused = server.config.set(pairs);

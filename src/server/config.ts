@@ -176,7 +176,10 @@ export class Config {
     const names = new Set<string>();
     for (const [name] of pairs) {
       const directive = BY_NAME.get(name.toLowerCase());
-      if (directive === undefined) return `Unknown option or number of arguments for CONFIG SET - '${name}'`;
+      if (directive === undefined) {
+        // Up to a zero byte, as C prints it.
+        return `Unknown option or number of arguments for CONFIG SET - '${name.split('\0', 1)[0]}'`;
+      }
       if (directive.change === 'startup') return setFailed(name, "can't set immutable config");
       if (names.has(directive.name)) return setFailed(name, 'duplicate parameter');
       names.add(directive.name);

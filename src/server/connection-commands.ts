@@ -3,7 +3,7 @@
  *
  * After Redis 7.0's networking.c and acl.c. There is one user, `default`, with the password of `requirepass`.
  */
-
+import { parseInteger } from '../kv/integer.ts';
 import { fromLatin1, latin1 } from '../lib/bytes.ts';
 import { timingSafeEqual } from '../lib/hmac.ts';
 import type { Client } from '../resp/client.ts';
@@ -11,7 +11,7 @@ import { ErrorReply, MapReply, OK, type Reply } from '../resp/reply.ts';
 import { nameClient } from './client-commands.ts';
 import { CONNECTION_ROWS } from './connection-rows.ts';
 import type { Call, ServerCommand, ServerContext } from './context.ts';
-import { wrongArity } from './replies.ts';
+import { quoted, SYNTAX_ERROR, wrongArity } from './replies.ts';
 
 const WRONG_PASSWORD = new ErrorReply('WRONGPASS', 'invalid username-password pair or user is disabled.');
 const NO_PASSWORD_SET = new ErrorReply(
@@ -19,7 +19,7 @@ const NO_PASSWORD_SET = new ErrorReply(
   'AUTH <password> called without any password configured for the default user. ' +
     'Are you sure your configuration is correct?',
 );
-const SYNTAX_ERROR = new ErrorReply('ERR', 'syntax error');
+const INT_MAX = 2 ** 31 - 1;
 
 function ping({ argv }: Call): Reply {
   if (argv.length > 2) return wrongArity('ping');
@@ -28,10 +28,13 @@ function ping({ argv }: Call): Reply {
 
 /** Databases other than 0 come with the commands that keep them apart (SWAPDB, MOVE, FLUSHDB). */
 function select({ argv, client }: Call): Reply {
-  const typed = latin1(argv[1]!);
-  if (!/^(0|-?[1-9]\d{0,9})$/.test(typed))
-    return new ErrorReply('ERR', 'value is not an integer or out of range');
-  if (typed !== '0') return new ErrorReply('ERR', 'DB index is out of range');
+  const index = parseInteger(argv[1]!);
+  if (index === undefined) return new ErrorReply('ERR', 'value is not an integer or out of range');
+  if (index > INT_MAX || index < -INT_MAX - 1) {
+    const range = `${-INT_MAX - 1} and ${INT_MAX}`;
+    return new ErrorReply('ERR', `value is out of range, value must between ${range}`);
+  }
+  if (index !== 0) return new ErrorReply('ERR', 'DB index is out of range');
   client.db = 0;
   return OK;
 }
@@ -50,17 +53,20 @@ function auth({ argv, client, server }: Call): Reply {
   return OK;
 }
 
-/** HELLO [version [AUTH user password] [SETNAME name]]. Nothing changes unless all of it can. */
+/**
+ * HELLO [version [AUTH user password] [SETNAME name]]. Nothing changes unless all of it can; Redis 7.0 keeps what came
+ * before the first error.
+ */
 function hello(call: Call): Reply {
   const { argv, client, server } = call;
   let protocol = client.protocol;
   if (argv.length > 1) {
-    const version = latin1(argv[1]!);
-    if (!/^(0|-?[1-9]\d{0,17})$/.test(version)) {
+    const version = parseInteger(argv[1]!);
+    if (version === undefined) {
       return new ErrorReply('ERR', 'Protocol version is not an integer or out of range');
     }
-    if (version !== '2' && version !== '3') return new ErrorReply('NOPROTO', 'unsupported protocol version');
-    protocol = version === '2' ? 2 : 3;
+    if (version !== 2 && version !== 3) return new ErrorReply('NOPROTO', 'unsupported protocol version');
+    protocol = version;
   }
   const options = parseHello(argv);
   if (options instanceof ErrorReply) return options;
@@ -102,7 +108,7 @@ function parseHello(argv: readonly Uint8Array[]): HelloOptions | ErrorReply {
       options.name = argv[i + 1]!;
       i += 2;
     } else {
-      return new ErrorReply('ERR', `Syntax error in HELLO option '${latin1(argv[i]!)}'`);
+      return new ErrorReply('ERR', `Syntax error in HELLO option '${quoted(argv[i]!)}'`);
     }
   }
   return options;

@@ -10,7 +10,7 @@ import type { Client } from '../resp/client.ts';
 import { ErrorReply, type Reply } from '../resp/reply.ts';
 import type { Request, RequestHandler, RequestKind } from '../resp/request.ts';
 import type { AnyCommand, ServerCommand, ServerContext } from './context.ts';
-import { wrongArity } from './replies.ts';
+import { quoted, wrongArity } from './replies.ts';
 
 /** Redis cuts the arguments that it quotes in an error at so many bytes. */
 const QUOTED_BYTES_MAX = 128;
@@ -123,20 +123,13 @@ function arityFits(command: { arity: number }, argc: number): boolean {
 function unknownCommand(argv: readonly Uint8Array[]): ErrorReply {
   let args = '';
   for (let i = 1; i < argv.length && args.length < QUOTED_BYTES_MAX; i++) {
-    args += `'${printable(argv[i]!, QUOTED_BYTES_MAX - args.length)}' `;
+    args += `'${quoted(argv[i]!, QUOTED_BYTES_MAX - args.length)}' `;
   }
-  const name = printable(argv[0]!, QUOTED_BYTES_MAX);
+  const name = quoted(argv[0]!, QUOTED_BYTES_MAX);
   return new ErrorReply('ERR', `unknown command '${name}', with args beginning with: ${args}`);
 }
 
 function unknownSubcommand(container: string, typed: Uint8Array): ErrorReply {
-  const name = printable(typed, QUOTED_BYTES_MAX);
+  const name = quoted(typed, QUOTED_BYTES_MAX);
   return new ErrorReply('ERR', `unknown subcommand '${name}'. Try ${container.toUpperCase()} HELP.`);
-}
-
-/** An error is one line: what would break it becomes a space, as in Redis. Up to the first zero byte, as in C. */
-function printable(bytes: Uint8Array, bytesMax: number): string {
-  const text = latin1(bytes.subarray(0, bytesMax)).replaceAll(/[\r\n]/g, ' ');
-  const end = text.indexOf('\0');
-  return end < 0 ? text : text.slice(0, end);
 }

@@ -1,11 +1,23 @@
 /**
  * Replies that several commands give, in Redis 7.0's words.
  */
-import { fromLatin1 } from '../lib/bytes.ts';
+import { fromLatin1, latin1 } from '../lib/bytes.ts';
 import { ErrorReply } from '../resp/reply.ts';
 
 export function wrongArity(name: string): ErrorReply {
   return new ErrorReply('ERR', `wrong number of arguments for '${name}' command`);
+}
+
+export const SYNTAX_ERROR = new ErrorReply('ERR', 'syntax error');
+
+/**
+ * An argument as an error quotes it: up to its first zero byte, as a string of C, and no more than `bytesMax`. What would
+ * break the line becomes a space when the error is written.
+ */
+export function quoted(argument: Uint8Array, bytesMax = argument.length): string {
+  const text = latin1(argument.subarray(0, bytesMax));
+  const end = text.indexOf('\0');
+  return end < 0 ? text : text.slice(0, end);
 }
 
 /** Text as a bulk string. */

@@ -262,6 +262,7 @@ export const SERVER_ROWS = {
       ['4.0.0', 'Added node IDs.'],
       ['7.0.0', 'Added additional networking metadata field.'],
     ],
+    deprecated: { since: '7.0.0', replacedBy: '`CLUSTER SHARDS`' },
   },
   'cluster|shards': {
     name: 'shards',

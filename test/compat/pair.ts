@@ -18,14 +18,16 @@ export class Pair {
     this.redis = redis;
   }
 
-  /** The flags must mean the same to both. */
-  static async start(flags: readonly string[] = []): Promise<Pair> {
+  /** The flags must mean the same to both. `first`: what a client has to say before it may GET. */
+  static async start(flags: readonly string[] = [], first: readonly Step[] = []): Promise<Pair> {
     const redis = await RedisServer.start(flags);
     const hstore = await ProcessCluster.make(1, flags);
     const pair = new Pair(hstore, redis);
     hstore.servers[0]!.start();
     // It answers when it listens, and holds what needs a leader until there is one.
     await until(() => hstore.servers[0]!.output.includes('Ready to accept connections'), 20_000);
+    // From the first reply on it leads.
+    await converse(pair.ports.hstore, [...first, ['GET', 'nothing']]);
     return pair;
   }
 

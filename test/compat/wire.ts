@@ -73,7 +73,7 @@ export function replyEnd(output: string, offset: number): number {
   return end;
 }
 
-/** A reply as a value, for tests that look inside: maps as arrays of pairs flattened, errors and states as their text. */
+/** A reply as a value, for tests that look inside: a map as its keys and values in turn, states and errors as text. */
 export type Parsed = string | number | null | Parsed[];
 export function parseReply(reply: string): Parsed {
   let offset = 0;
@@ -83,7 +83,7 @@ export function parseReply(reply: string): Parsed {
     const line = reply.slice(offset + 1, lineEnd);
     offset = lineEnd + 2;
     if (type === ':') return Number(line);
-    if (type === '_' || line === '-1') return null;
+    if (type === '_' || (line === '-1' && '$*'.includes(type))) return null;
     const members = MEMBERS[type];
     if (members !== undefined) return Array.from({ length: Number(line) * members }, next);
     if (type !== '$' && type !== '=') return line;
