@@ -115,6 +115,13 @@ export class RaftHost {
     this.#turnSoon();
   }
 
+  /** `done` of an earlier `read` is not wanted any more. It may still be called if the question has left already. */
+  cancelRead(group: GroupId, done: () => void): void {
+    const { readsWaiting } = this.#replica(group);
+    const at = readsWaiting.indexOf(done);
+    if (at >= 0) readsWaiting.splice(at, 1);
+  }
+
   transferLeadership(group: GroupId, to: NodeId): void {
     this.#replica(group).raft.transferLeadership(to);
     this.#turnSoon();

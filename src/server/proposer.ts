@@ -18,7 +18,7 @@ const ENTRY_BYTES_MAX = 256 << 10;
 const FULL_ENTRIES_UNDER_WAY_MAX = 16;
 /** Entries under way when the oldest of them has been so for a while. */
 const SLOW_ENTRIES_UNDER_WAY_MAX = 4;
-const SLOW_AFTER_MS = 2;
+const SLOW_AFTER_MS = 0.5;
 
 export interface ProposerOptions {
   readonly clock: Clock;

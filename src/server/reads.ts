@@ -26,6 +26,8 @@ export interface ReadsOptions {
   readonly mode: 'linearizable' | 'local';
   /** Calls back when what was acknowledged before this call can be read here. */
   readonly whenReadable: (done: () => void) => void;
+  /** `done` is not wanted any more. */
+  readonly cancel: (done: () => void) => void;
   readonly read: (query: ReadQuery & { nowMs: number }, done: (reply: Reply | undefined) => void) => void;
   readonly submitAdvance: (waiter: Waiter) => void;
 }
@@ -36,7 +38,8 @@ interface PendingRead extends ReadQuery {
 
 interface Batch {
   reads: PendingRead[];
-  deadlineMs: number;
+  readonly deadlineMs: number;
+  readonly readable: () => void;
 }
 
 export class Reads {
@@ -61,20 +64,21 @@ export class Reads {
 
   #begin(): Batch {
     const deadlineMs = this.#options.clock.monotonicMs() + this.#options.commandTimeoutMs;
-    const batch: Batch = { reads: [], deadlineMs };
-    this.#options.clock.endOfTurn(() => this.#ask(batch));
+    const batch: Batch = { reads: [], deadlineMs, readable: () => this.#readable(batch) };
+    this.#options.clock.endOfTurn(() => {
+      this.#gathering = undefined;
+      this.#asked.push(batch);
+      this.#options.whenReadable(batch.readable);
+    });
     return batch;
   }
 
-  #ask(batch: Batch): void {
-    this.#gathering = undefined;
-    this.#asked.push(batch);
-    this.#options.whenReadable(() => {
-      const { reads } = batch;
-      batch.reads = [];
-      this.#asked.splice(this.#asked.indexOf(batch), 1);
-      for (const read of reads) this.#run(read);
-    });
+  #readable(batch: Batch): void {
+    const { reads } = batch;
+    batch.reads = [];
+    const at = this.#asked.indexOf(batch);
+    if (at >= 0) this.#asked.splice(at, 1);
+    for (const read of reads) this.#run(read);
   }
 
   #run(read: PendingRead): void {
@@ -100,8 +104,9 @@ export class Reads {
   /** Now and then: what is overdue gets its error. A read changes nothing, so it was certainly not executed. */
   tick(): void {
     const nowMs = this.#options.clock.monotonicMs();
-    for (const batch of this.#asked) {
-      if (batch.deadlineMs > nowMs) break;
+    while (this.#asked.length > 0 && this.#asked[0]!.deadlineMs <= nowMs) {
+      const batch = this.#asked.shift()!;
+      this.#options.cancel(batch.readable);
       const { reads } = batch;
       batch.reads = [];
       for (const read of reads) read.waiter.resolve(this.#timedOut());

@@ -217,6 +217,7 @@ export class Replica {
       commandTimeoutMs: this.#options.commandTimeoutMs,
       mode: this.#options.reads,
       whenReadable: (done) => this.#host.read(this.raft.group, done),
+      cancel: (done) => this.#host.cancelRead(this.raft.group, done),
       read: (query, done) => this.stateMachine.read(query, done),
       submitAdvance: (waiter) => this.writes.submitAdvance(waiter),
     });

@@ -55,11 +55,16 @@ const RUN_BYTES_MAX = 128 << 10;
 const RETRY_MS = 500;
 const RETRY_MS_MAX = 4000;
 
+const NOTHING = new Uint8Array();
+
 interface Run {
-  readonly ops: Uint8Array;
-  /** One per operation. Empty once they were told TIMEOUT: then the run is sent as skips. */
+  /** Both empty once the waiters were told TIMEOUT: then the run is sent as skips. */
+  ops: Uint8Array;
+  /** One per operation. */
   waiters: readonly Waiter[];
-  readonly count: number;
+  count: number;
+  /** So many of them, from the first on, have their reply. */
+  settled: number;
   readonly deadlineMs: number;
   /** 0 while unsent. */
   firstSeq: number;
@@ -125,7 +130,7 @@ export class Writes {
     if (waiters.length === 0) return;
     const ops = this.#gathering.copy();
     const deadlineMs = this.#options.clock.monotonicMs() + this.#options.commandTimeoutMs;
-    this.#unsent.push({ ops, waiters, count: waiters.length, deadlineMs, firstSeq: 0 });
+    this.#unsent.push({ ops, waiters, count: waiters.length, settled: 0, deadlineMs, firstSeq: 0 });
     this.#outstandingBytes += ops.length;
     this.#gathering.reset();
     this.#gatheringWaiters = [];
@@ -211,18 +216,32 @@ export class Writes {
     while (this.#unsent.length > 0 && this.#unsent[0]!.deadlineMs <= nowMs) {
       this.#settleAll(this.#unsent.shift()!, notExecuted(commandTimeoutMs));
     }
-    for (const run of this.#sent) {
-      if (run.deadlineMs > nowMs) break;
-      if (run.waiters.length > 0) this.#settleAll(run, unknownOutcome(commandTimeoutMs));
-    }
+    this.#giveUpSent(nowMs);
     this.#madeRoom();
+  }
+
+  /** Runs given up stand in front of all others, and are kept as one: however long it takes, they cost no memory. */
+  #giveUpSent(nowMs: number): void {
+    let givenUp = 0;
+    while (givenUp < this.#sent.length && this.#sent[givenUp]!.deadlineMs <= nowMs) {
+      const run = this.#sent[givenUp]!;
+      if (run.waiters.length > 0) this.#settleAll(run, unknownOutcome(this.#options.commandTimeoutMs));
+      givenUp++;
+    }
+    if (givenUp < 2) return;
+    const [first, ...others] = this.#sent.splice(0, givenUp);
+    for (const run of others) first!.count += run.count;
+    this.#sent.unshift(first!);
   }
 
   /** One error for all of a run. */
   #settleAll(run: Run, reply: ErrorReply): void {
-    const { waiters } = run;
+    const { ops } = run;
+    // A run may be half applied, and wait for the store.
+    const waiters = run.waiters.slice(run.settled);
     run.waiters = [];
-    this.#outstandingBytes -= run.ops.length;
+    run.ops = NOTHING;
+    this.#outstandingBytes -= ops.length;
     this.#outstandingWrites -= waiters.length;
     for (const waiter of waiters) waiter.resolve(reply);
   }
@@ -243,6 +262,7 @@ export class Writes {
     assert(run !== undefined && seq === this.#settledSeq + 1, 'writes are settled in their order', seq);
     this.#settledSeq = seq;
     const waiter = run.waiters[seq - run.firstSeq];
+    run.settled = seq - run.firstSeq + 1;
     if (waiter !== undefined) {
       this.#outstandingWrites--;
       waiter.resolve(reply);

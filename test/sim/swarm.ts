@@ -90,6 +90,7 @@ class Swarm {
       servers: random.pick([1, 3, 3, 3, 5, 5]),
       memoryBytesMax: random.pick([1024, 4096, 1 << 20]),
       walSegmentBytes: random.pick([8 << 10, 32 << 10]),
+      commandTimeoutMs: random.pick([5000, 5000, 200]),
       // Short timeouts make many elections, and several candidates at once.
       limits: random.pick([
         {},
