@@ -41,6 +41,8 @@ export interface ReplicaOptions {
   readonly commandTimeoutMs: number;
   readonly reads: 'linearizable' | 'local';
   readonly transport: PeerTransport;
+  /** A member's name, for the log. */
+  readonly nameOf: (id: NodeId) => string;
   /** The disk failed or is corrupt: the process must end, after it has said so. */
   readonly onFatal: (error: Error) => void;
   /** Clients that were held back may go on. */
@@ -155,7 +157,9 @@ export class Replica {
 
   #peerWrites(from: NodeId, run: Uint8Array): void {
     if (!this.#proposer.offerFromPeer(run)) {
-      this.#env.log.warning('a peer sent writes that make no sense; they were ignored', { peer: from });
+      this.#env.log.warning('a peer sent writes that make no sense; they were ignored', {
+        peer: this.#options.nameOf(from),
+      });
       return;
     }
     if (this.diskFull) this.#tellDiskFull([from], true);
@@ -253,8 +257,10 @@ export class Replica {
     this.#leaderDiskFull = false;
     if (this.raft.role !== 'leader') this.#proposer.drop();
     this.writes.leaderChanged(leaderId);
-    const fields = { term: this.raft.term, leader: leaderId === NOBODY ? null : leaderId };
-    this.#env.log.notice(leaderId === this.raft.id ? 'became leader' : 'leader changed', fields);
+    const { term } = this.raft;
+    if (leaderId === NOBODY) this.#env.log.notice('there is no leader', { term });
+    else if (leaderId === this.raft.id) this.#env.log.notice('became leader', { term });
+    else this.#env.log.notice('follows a leader', { term, leader: this.#options.nameOf(leaderId) });
   }
 
   #tick(): void {

@@ -13,18 +13,19 @@ import { Client } from '../resp/client.ts';
 import { ClientConnection, type ConnectionLimits, DEFAULT_CONNECTION_LIMITS } from '../resp/connection.ts';
 import { allCommands } from './command-table.ts';
 import type { Config } from './config.ts';
-import { type Member, type PeerStatus, type ServerContext, Stats } from './context.ts';
+import type { Member, PeerStatus, ServerContext } from './context.ts';
 import { type Identity, openDataDirectory } from './data-directory.ts';
 import { Executor } from './executor.ts';
 import { PeerLinks } from './peer-links.ts';
 import { Replica } from './replica.ts';
+import { type RunningTotals, Stats } from './stats.ts';
 
 const GROUP = 1;
 /** How long a stop waits for commands in flight. */
 const DRAIN_MS_MAX = 3000;
 const DRAIN_STEP_MS = 20;
-/** How often idle clients are looked for. */
-const IDLE_CHECK_MS = 1000;
+/** How often idle clients are looked for, and what INFO tells per second is counted. */
+const HOUSEKEEPING_MS = 1000;
 
 /** Redis's text, for a server that would be open to the world without a password. */
 const PROTECTED_MODE_ERROR =
@@ -57,7 +58,7 @@ class Server implements RunningServer, ServerContext {
   readonly clock: Env['clock'];
   readonly system: Env['system'];
   readonly config: Config;
-  readonly stats = new Stats();
+  readonly stats: Stats;
   readonly commands = allCommands;
   readonly clients = new Map<number, Client>();
   readonly startedAt: { readonly monotonicMs: number; readonly wallMs: number };
@@ -71,7 +72,7 @@ class Server implements RunningServer, ServerContext {
   #replica: Replica | undefined;
   #listeners: Listener[] = [];
   #lastClientId = 0;
-  #idleTimer: Timer | undefined;
+  #houseTimer: Timer | undefined;
   #stopping: Promise<void> | undefined;
 
   constructor(env: Env, config: Config, options: ServerOptions) {
@@ -80,6 +81,7 @@ class Server implements RunningServer, ServerContext {
     this.version = options.version;
     this.#onFatal = options.onFatal;
     this.clock = env.clock;
+    this.stats = new Stats(env.clock);
     this.system = env.system;
     this.runId = Array.from(env.random.bytes(20), (byte) => byte.toString(16).padStart(2, '0')).join('');
     this.startedAt = { monotonicMs: env.clock.monotonicMs(), wallMs: env.clock.wallMs() };
@@ -106,6 +108,16 @@ class Server implements RunningServer, ServerContext {
     return id === this.self.id ? { connected: true, lastHeardMs: undefined } : this.#links!.status(id);
   }
 
+  runningTotals(): RunningTotals {
+    let bytesIn = 0;
+    let bytesOut = 0;
+    for (const client of this.clients.values()) {
+      bytesIn += client.bytesIn;
+      bytesOut += client.bytesOut;
+    }
+    return { bytesIn, bytesOut, expiredKeys: this.replica.stateMachine.expiredCount };
+  }
+
   async start(): Promise<void> {
     try {
       await this.#open();
@@ -119,7 +131,7 @@ class Server implements RunningServer, ServerContext {
       await this.#close();
       throw error;
     }
-    this.#watchIdleClients();
+    this.#keepHouse();
     const addresses = this.config.bind.map((host) => `${host}:${this.config.port}`).join(' ');
     this.#env.log.notice('Ready to accept connections', { name: this.self.name, addresses });
   }
@@ -162,6 +174,7 @@ class Server implements RunningServer, ServerContext {
       commandTimeoutMs: config.commandTimeoutMs,
       reads: config.reads,
       transport: links,
+      nameOf: (id) => this.members.find((member) => member.id === id)?.name ?? `${id}`,
       onFatal: this.#onFatal,
       onRoom: () => this.#resumeClients(),
     });
@@ -197,8 +210,7 @@ class Server implements RunningServer, ServerContext {
       onClose: () => {
         this.clients.delete(client.id);
         this.#connections.delete(one);
-        this.stats.bytesIn += client.bytesIn;
-        this.stats.bytesOut += client.bytesOut;
+        this.stats.connectionClosed(client);
       },
     });
     this.clients.set(client.id, client);
@@ -224,14 +236,15 @@ class Server implements RunningServer, ServerContext {
     for (const connection of this.#connections) connection.resume();
   }
 
-  #watchIdleClients(): void {
-    this.#idleTimer = this.clock.after(IDLE_CHECK_MS, () => {
+  #keepHouse(): void {
+    this.#houseTimer = this.clock.after(HOUSEKEEPING_MS, () => {
+      this.stats.sample(this.runningTotals());
       const { timeoutSeconds } = this.config;
       const oldestMs = this.clock.monotonicMs() - timeoutSeconds * 1000;
       for (const connection of timeoutSeconds === 0 ? [] : this.#connections) {
         if (connection.client.lastInteractionMs < oldestMs && connection.idle) connection.destroy();
       }
-      this.#watchIdleClients();
+      this.#keepHouse();
     });
   }
 
@@ -264,7 +277,7 @@ class Server implements RunningServer, ServerContext {
   }
 
   async #close(): Promise<void> {
-    this.#idleTimer?.cancel();
+    this.#houseTimer?.cancel();
     for (const listener of this.#listeners) listener.close();
     for (const connection of this.#connections) connection.destroy();
     await this.#replica?.stop();

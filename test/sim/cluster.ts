@@ -115,6 +115,7 @@ export class SimServer {
       },
       transport: { send: (to, messages) => this.#send(to, messages) },
       onFatal,
+      nameOf: (id) => `n${id}`,
       onRoom: () => {},
     }).then((replica) => {
       if (!life.alive) return;
