@@ -52,6 +52,11 @@ export class Reads {
     this.#options = options;
   }
 
+  /** Nothing is waiting for anything. */
+  get idle(): boolean {
+    return this.#asked.length === 0 && this.#gathering === undefined;
+  }
+
   submit(query: ReadQuery, waiter: Waiter): void {
     const read = { ...query, waiter };
     if (this.#options.mode === 'local') {

@@ -51,6 +51,8 @@ export interface ReplicaOptions {
 
 /** How often deadlines and retries are looked at; they are that much late at most. */
 const TICK_MS = 50;
+/** The same while nobody waits for anything. */
+const IDLE_TICK_MS = 1000;
 
 export class Replica {
   readonly raft: Raft;
@@ -66,6 +68,7 @@ export class Replica {
   #leaderDiskFull = false;
   #toldDiskFull = false;
   #ticker: Timer | undefined;
+  #idle = false;
   #stopped = false;
 
   private constructor(
@@ -139,11 +142,13 @@ export class Replica {
   write(db: number, argv: readonly Uint8Array[], waiter: Waiter): void {
     assert(!this.#stopped, 'a replica that runs takes writes');
     this.writes.submit(db, argv, waiter);
+    if (this.#idle) this.#wake();
   }
 
   read(db: number, command: ReadCommand, argv: readonly Uint8Array[], waiter: Waiter): void {
     assert(!this.#stopped, 'a replica that runs takes reads');
     this.#reads.submit({ db, command, argv }, waiter);
+    if (this.#idle) this.#wake();
   }
 
   receive(from: NodeId, messages: readonly PeerMessage[]): void {
@@ -268,6 +273,13 @@ export class Replica {
     this.#reads.tick();
     this.#checkpointer.consider();
     this.#noticeDiskFull();
+    this.#idle = this.writes.idle && this.#reads.idle;
+    this.#ticker = this.#env.clock.after(this.#idle ? IDLE_TICK_MS : TICK_MS, () => this.#tick());
+  }
+
+  #wake(): void {
+    this.#idle = false;
+    this.#ticker?.cancel();
     this.#ticker = this.#env.clock.after(TICK_MS, () => this.#tick());
   }
 

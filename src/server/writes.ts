@@ -99,6 +99,11 @@ export class Writes {
     return this.#congested;
   }
 
+  /** Nothing is waiting for anything. */
+  get idle(): boolean {
+    return this.#outstandingWrites === 0 && this.#sent.length === 0 && this.#openingNonce === 0;
+  }
+
   get outstanding(): number {
     return this.#outstandingWrites;
   }
