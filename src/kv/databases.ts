@@ -87,7 +87,7 @@ export class WriteDatabase implements Database {
     const name = this.#keyspace.name(key);
     const record = this.#keyspace.lookup(this.#db, name);
     if (record === undefined || !hasExpired(record.expireAtMs, this.nowMs)) return record;
-    this.#keyspace.remove(this.#db, name, this.#moment.version);
+    this.#keyspace.expire(this.#db, name, this.#moment.version);
     return undefined;
   }
 

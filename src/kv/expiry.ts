@@ -77,7 +77,11 @@ function parseConditions(argv: readonly Uint8Array[]): Conditions | ErrorReply {
   for (const arg of argv.slice(3)) {
     const word = latin1(arg).toLowerCase();
     if (word !== 'nx' && word !== 'xx' && word !== 'gt' && word !== 'lt') {
-      return new ErrorReply('ERR', `Unsupported option ${latin1(arg).replace(/[\r\n]/g, ' ')}`);
+      // Up to a zero byte, as C prints it.
+      const option = latin1(arg)
+        .split('\0', 1)[0]!
+        .replace(/[\r\n]/g, ' ');
+      return new ErrorReply('ERR', `Unsupported option ${option}`);
     }
     found[word] = true;
   }

@@ -23,8 +23,15 @@ import { assert } from '../lib/assert.ts';
 import { latin1 } from '../lib/bytes.ts';
 import type { GroupId } from '../raft/types.ts';
 import { DATABASES } from './batch.ts';
-import type { Value } from './command.ts';
-import { absentRecord, decodeStored, type KeyRecord, presentRecord, StoredKeys } from './records.ts';
+import { NEVER, type Value } from './command.ts';
+import {
+  absentRecord,
+  decodeStored,
+  type KeyRecord,
+  type Meta,
+  presentRecord,
+  StoredKeys,
+} from './records.ts';
 
 /** Looked at per call of `evict`: more than one insertion needs, few enough that no call is slow. */
 const EVICTION_STEPS_MAX = 16;
@@ -41,6 +48,8 @@ interface Table {
   dirty: Records;
   /** Keys, expired ones that nobody has removed yet included. Replicated. */
   size: number;
+  /** Of these, the ones with a time to live. Replicated. */
+  expiring: number;
 }
 
 /** An absent record, and where it stands. */
@@ -68,6 +77,7 @@ export class Keyspace {
   #epoch: number;
   #hashA = 0;
   #hashB = 0;
+  #expiredCount = 0;
 
   #complete: boolean;
   #bytes = 0;
@@ -99,13 +109,14 @@ export class Keyspace {
   }
 
   /** Takes over what the store's meta record says; the records are fetched when they are needed. Before all else. */
-  restore(meta: { epoch: number; sizes: readonly number[]; hashA: number; hashB: number }): void {
+  restore(meta: Pick<Meta, 'epoch' | 'sizes' | 'expiring' | 'hashA' | 'hashB'>): void {
     assert(this.#count === 0 && this.#generation === FROM_STORE + 1, 'a keyspace is restored when it is new');
     this.#epoch = meta.epoch;
     this.#storedKeys = new StoredKeys(this.#group, meta.epoch);
     this.#hashA = meta.hashA;
     this.#hashB = meta.hashB;
     for (const [db, size] of meta.sizes.entries()) this.#tables[db]!.size = size;
+    for (const [db, expiring] of meta.expiring.entries()) this.#tables[db]!.expiring = expiring;
     this.#complete = meta.sizes.every((size) => size === 0);
   }
 
@@ -114,6 +125,13 @@ export class Keyspace {
   }
   get sizes(): number[] {
     return this.#tables.map((table) => table.size);
+  }
+  get expiring(): number[] {
+    return this.#tables.map((table) => table.expiring);
+  }
+  /** Keys removed because their time was over, since this object was made. Not replicated. */
+  get expiredCount(): number {
+    return this.#expiredCount;
   }
   get hashA(): number {
     return this.#hashA;
@@ -206,6 +224,11 @@ export class Keyspace {
     if (this.lookup(db, name) === undefined) return false;
     this.#replace(db, name, absentRecord(name, { version, generation: this.#generation }));
     return true;
+  }
+
+  /** Removes a key whose time is over. */
+  expire(db: number, name: string, version: number): void {
+    if (this.remove(db, name, version)) this.#expiredCount++;
   }
 
   /** Removes everything, in one step: the next epoch begins. */
@@ -316,9 +339,9 @@ export class Keyspace {
       this.#hashB = (this.#hashB - old.hashB) | 0;
       this.#bytes -= old.memoryBytes;
       if (old.generation >= this.#firstDirty) this.#dirtyBytes -= old.memoryBytes;
-      if (old.present) table.size--;
+      if (old.present) count(table, old, -1);
     }
-    if (record.present) table.size++;
+    if (record.present) count(table, record, 1);
     this.#hashA = (this.#hashA + record.hashA) | 0;
     this.#hashB = (this.#hashB + record.hashB) | 0;
     this.#bytes += record.memoryBytes;
@@ -328,6 +351,11 @@ export class Keyspace {
   }
 }
 
+function count(table: Table, record: KeyRecord, step: 1 | -1): void {
+  table.size += step;
+  if (record.expireAtMs !== NEVER) table.expiring += step;
+}
+
 function newTable(): Table {
-  return { records: new Map(), dirty: new Map(), size: 0 };
+  return { records: new Map(), dirty: new Map(), size: 0, expiring: 0 };
 }

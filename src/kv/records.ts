@@ -5,7 +5,8 @@
  *          'm' | group u32                                              the meta record, one per group
  *   value  format and type u8 | expireAtMs u64 | version u64 | bytes    little-endian
  *   meta   version u8 | appliedIndex u64 | appliedTerm u64 | logTimeMs u64 | opCount u64 | epoch u64 |
- *          databases u8 | size u64 of each | data hash 2 * u32 | sessions | crc32 u32 of all before
+ *          databases u8 | size u64 of each | of these with a time to live u64 of each | data hash 2 * u32 | sessions |
+ *          crc32 u32 of all before
  *
  * The slot stands in the key so that a slot is a range and can be moved to another group; the epoch, so that FLUSHALL
  * is one step: it begins a new epoch, and the old one's keys are garbage that is cleared in the background.
@@ -229,6 +230,8 @@ export interface Meta {
   readonly epoch: number;
   /** Keys per database. */
   readonly sizes: readonly number[];
+  /** Of these, the ones with a time to live. */
+  readonly expiring: readonly number[];
   readonly hashA: number;
   readonly hashB: number;
 }
@@ -243,6 +246,7 @@ export function encodeMeta(meta: Meta, sessions: { encode(writer: ByteWriter): v
   writer.u64(meta.epoch);
   writer.u8(meta.sizes.length);
   for (const size of meta.sizes) writer.u64(size);
+  for (const expiring of meta.expiring) writer.u64(expiring);
   writer.u32(meta.hashA >>> 0);
   writer.u32(meta.hashB >>> 0);
   sessions.encode(writer);
@@ -266,10 +270,11 @@ export function decodeMeta(bytes: Uint8Array, sessions: { decode(reader: ByteRea
     const [opCount, epoch, databases] = [reader.u64(), reader.u64(), reader.u8()];
     if (databases !== DATABASES) throw new MalformedError(`${databases} databases`);
     const sizes = Array.from({ length: databases }, () => reader.u64());
+    const expiring = Array.from({ length: databases }, () => reader.u64());
     const [hashA, hashB] = [reader.u32() | 0, reader.u32() | 0];
     sessions.decode(reader);
     if (reader.remaining !== 0) throw new MalformedError(`${reader.remaining} bytes too many`);
-    return { appliedIndex, appliedTerm, logTimeMs, opCount, epoch, sizes, hashA, hashB };
+    return { appliedIndex, appliedTerm, logTimeMs, opCount, epoch, sizes, expiring, hashA, hashB };
   } catch (error) {
     if (error instanceof MalformedError) {
       throw new CorruptionError('the store holds a malformed meta record', error);

@@ -145,6 +145,14 @@ export class KvStateMachine implements StateMachine {
   get sizes(): number[] {
     return this.#keyspace.sizes;
   }
+  /** Of these, the ones with a time to live. */
+  get expiring(): number[] {
+    return this.#keyspace.expiring;
+  }
+  /** Keys that this process has removed because their time was over. */
+  get expiredCount(): number {
+    return this.#keyspace.expiredCount;
+  }
   get sessionCount(): number {
     return this.#sessions.count;
   }
@@ -211,6 +219,7 @@ export class KvStateMachine implements StateMachine {
       opCount: this.#opCount,
       epoch: this.#keyspace.epoch,
       sizes: this.#keyspace.sizes,
+      expiring: this.#keyspace.expiring,
       hashA: this.#keyspace.hashA,
       hashB: this.#keyspace.hashB,
     };

@@ -34,6 +34,11 @@ export interface RequestOwner {
   onAnswered(request: Request): void;
 }
 
+/** Hears the reply to a request, before the client does. */
+export interface AnswerObserver {
+  onAnswered(request: Request): void;
+}
+
 export class Request {
   readonly argv: readonly Uint8Array[];
   readonly client: Client;
@@ -43,6 +48,9 @@ export class Request {
   state: 'queued' | 'started' | 'answered' = 'queued';
   /** Once answered, until it is written. */
   reply: Reply = null;
+  /** Both are the handler's to set. */
+  observer: AnswerObserver | undefined;
+  startedAtMs = 0;
   readonly #owner: RequestOwner;
 
   constructor(owner: RequestOwner, client: Client, argv: readonly Uint8Array[], bytes: number) {
@@ -57,6 +65,7 @@ export class Request {
     assert(this.state === 'started', 'a request is answered once, after it was started', this.state);
     this.state = 'answered';
     this.reply = reply;
+    this.observer?.onAnswered(this);
     this.#owner.onAnswered(this);
   }
 }

@@ -52,7 +52,10 @@ function list(call: Call): Reply {
       const ids = argv.slice(3).map(parseInteger);
       if (ids.includes(undefined)) return new ErrorReply('ERR', 'Invalid client ID');
       // In the order of the question, a client asked for twice twice, as in Redis.
-      return describe(call, ids.map((id) => server.clients.get(Number(id))).filter((found) => found !== undefined));
+      return describe(
+        call,
+        ids.map((id) => server.clients.get(Number(id))).filter((found) => found !== undefined),
+      );
     } else {
       return SYNTAX_ERROR;
     }

@@ -27,7 +27,6 @@ function info({ server }: Call): Reply {
   const { raft } = server.replica;
   const ok = leaderOf(server) !== undefined;
   const lines = [
-    `cluster_enabled:1`,
     `cluster_state:${ok ? 'ok' : 'fail'}`,
     `cluster_slots_assigned:${SLOTS}`,
     `cluster_slots_ok:${ok ? SLOTS : 0}`,
@@ -67,6 +66,8 @@ function wallTime(server: ServerContext, monotonicMs: number): number {
   return Math.round(clock.wallMs() - (clock.monotonicMs() - monotonicMs));
 }
 
+const NO_METADATA = new MapReply([]);
+
 /** Empty while there is no leader: clients then ask again, instead of going to nobody. */
 function slots({ server }: Call): Reply {
   const [leader, followers] = leaderAndFollowers(server);
@@ -75,7 +76,7 @@ function slots({ server }: Call): Reply {
     bulk(member.host),
     member.port,
     bulk(memberIdText(member.id)),
-    [],
+    NO_METADATA,
   ];
   return [[0, SLOTS - 1, describe(leader), ...followers.map(describe)]];
 }

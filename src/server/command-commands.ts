@@ -139,7 +139,8 @@ function list({ argv, server }: Call): Reply {
   if (filter === 'filterby aclcat') {
     return names(rows.filter(({ row }) => row.categories.includes(`@${wanted.toLowerCase()}`)));
   }
-  if (filter === 'filterby pattern') return names(rows.filter(({ fullName }) => globMatches(wanted, fullName)));
+  if (filter === 'filterby pattern')
+    return names(rows.filter(({ fullName }) => globMatches(wanted, fullName)));
   return SYNTAX_ERROR;
 }
 

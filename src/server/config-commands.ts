@@ -28,7 +28,7 @@ function set({ argv, server }: Call): Reply {
 }
 
 function resetStat({ server }: Call): Reply {
-  server.stats.reset();
+  server.stats.reset(server.runningTotals());
   return OK;
 }
 

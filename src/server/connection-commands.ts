@@ -77,7 +77,7 @@ function hello(call: Call): Reply {
   if (!client.authenticated) {
     return new ErrorReply(
       'NOAUTH',
-      'HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> ' +
+      'HELLO must be called with the client already authenticated, otherwise the HELLO AUTH <user> <pass> ' +
         'option can be used to authenticate the client and select the RESP protocol version at the same time',
     );
   }

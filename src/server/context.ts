@@ -5,10 +5,11 @@ import type { CommandRow, ReadCommand, WriteCommand } from '../kv/command.ts';
 import type { Clock, System } from '../lib/env.ts';
 import type { NodeId } from '../raft/types.ts';
 import type { Client } from '../resp/client.ts';
-import type { ErrorReply, Reply } from '../resp/reply.ts';
+import type { Reply } from '../resp/reply.ts';
 import type { Request } from '../resp/request.ts';
 import type { Config } from './config.ts';
 import type { Replica } from './replica.ts';
+import type { RunningTotals, Stats } from './stats.ts';
 
 export interface Member {
   readonly id: NodeId;
@@ -23,33 +24,6 @@ export interface PeerStatus {
   readonly connected: boolean;
   /** By the monotonic clock; undefined: never. */
   readonly lastHeardMs: number | undefined;
-}
-
-/** Counters since the server started, or since CONFIG RESETSTAT. */
-export class Stats {
-  connectionsReceived = 0;
-  connectionsRejected = 0;
-  commandsProcessed = 0;
-  errorReplies = 0;
-  readonly errorsByCode = new Map<string, number>();
-  bytesIn = 0;
-  bytesOut = 0;
-
-  countError(error: ErrorReply): void {
-    this.errorReplies++;
-    // Codes are ours, so their number is small.
-    this.errorsByCode.set(error.code, (this.errorsByCode.get(error.code) ?? 0) + 1);
-  }
-
-  reset(): void {
-    this.connectionsReceived = 0;
-    this.connectionsRejected = 0;
-    this.commandsProcessed = 0;
-    this.errorReplies = 0;
-    this.errorsByCode.clear();
-    this.bytesIn = 0;
-    this.bytesOut = 0;
-  }
 }
 
 export interface ServerContext {
@@ -69,6 +43,7 @@ export interface ServerContext {
   /** By the monotonic and by the wall clock. */
   readonly startedAt: { readonly monotonicMs: number; readonly wallMs: number };
   peerStatus(id: NodeId): PeerStatus;
+  runningTotals(): RunningTotals;
 }
 
 export interface Call {

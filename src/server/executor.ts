@@ -7,10 +7,11 @@
  */
 import { latin1 } from '../lib/bytes.ts';
 import type { Client } from '../resp/client.ts';
-import { ErrorReply, type Reply } from '../resp/reply.ts';
+import { ErrorReply } from '../resp/reply.ts';
 import type { Request, RequestHandler, RequestKind } from '../resp/request.ts';
 import type { AnyCommand, ServerCommand, ServerContext } from './context.ts';
 import { quoted, wrongArity } from './replies.ts';
+import type { CallCounter } from './stats.ts';
 
 /** Redis cuts the arguments that it quotes in an error at so many bytes. */
 const QUOTED_BYTES_MAX = 128;
@@ -21,10 +22,18 @@ const DISK_FULL = new ErrorReply(
   'Errors writing to the write-ahead log: No space left on device. The command was not executed',
 );
 
+/** A command and its counter, found by one look. */
+interface Known {
+  readonly command: AnyCommand;
+  /** `get`, `config|get`. */
+  readonly fullName: string;
+  readonly counter: CallCounter;
+}
+
 export class Executor implements RequestHandler {
   readonly #server: ServerContext;
   /** By the name as typed, so that a name seen before costs no conversion. Bounded: only names that exist. */
-  readonly #byTypedName = new Map<string, AnyCommand>();
+  readonly #byTypedName = new Map<string, Known>();
 
   constructor(server: ServerContext) {
     this.#server = server;
@@ -35,51 +44,62 @@ export class Executor implements RequestHandler {
   }
 
   classify(argv: readonly Uint8Array[], client: Client): RequestKind {
-    const command = this.#find(argv);
+    const known = this.#find(argv);
     // What will be refused is answered at once.
-    if (command === undefined || !arityFits(command, argv.length)) return 'local';
-    if (!client.authenticated && !command.flags.includes('no_auth')) return 'local';
-    return command.kind;
+    if (known instanceof ErrorReply || refusal(known, argv, client) !== undefined) return 'local';
+    return known.command.kind;
   }
 
   execute(request: Request): void {
     const { argv, client } = request;
-    const { stats } = this.#server;
-    stats.commandsProcessed++;
-    const command = this.#find(argv);
-    const refused = this.#refusal(command, argv, client);
-    if (refused !== undefined) {
-      stats.countError(refused);
-      request.resolve(refused);
+    const known = this.#find(argv);
+    if (known instanceof ErrorReply) {
+      this.#server.stats.countError(known);
+      request.resolve(known);
       return;
     }
-    this.#carryOut(command!, request);
+    const refused = refusal(known, argv, client);
+    if (refused === undefined) {
+      this.#carryOut(known, request);
+    } else {
+      known.counter.reject(refused);
+      request.resolve(refused);
+    }
   }
 
-  #find(argv: readonly Uint8Array[]): AnyCommand | undefined {
+  /** The row of the command, or of its subcommand. */
+  #find(argv: readonly Uint8Array[]): Known | ErrorReply {
     const typed = latin1(argv[0]!);
-    const seen = this.#byTypedName.get(typed);
-    if (seen !== undefined) return seen;
-    const command = this.#server.commands.get(typed.toLowerCase());
-    if (command !== undefined) this.#byTypedName.set(typed, command);
-    return command;
+    let known = this.#byTypedName.get(typed);
+    if (known === undefined) {
+      const command = this.#server.commands.get(typed.toLowerCase());
+      if (command === undefined) return unknownCommand(argv);
+      known = this.#known(command, command.name);
+      this.#byTypedName.set(typed, known);
+    }
+    const { command } = known;
+    if (argv.length === 1 || command.kind === 'read' || command.kind === 'write') return known;
+    return command.subcommands === undefined
+      ? known
+      : this.#findSubcommand(command.subcommands, command.name, argv[1]!);
   }
 
-  #refusal(
-    command: AnyCommand | undefined,
-    argv: readonly Uint8Array[],
-    client: Client,
-  ): ErrorReply | undefined {
-    if (command === undefined) return unknownCommand(argv);
-    if (!arityFits(command, argv.length)) return wrongArity(command.name);
-    if (!client.authenticated && !command.flags.includes('no_auth')) return NO_AUTH;
-    return undefined;
+  #findSubcommand(rows: readonly ServerCommand[], container: string, typed: Uint8Array): Known | ErrorReply {
+    const name = latin1(typed).toLowerCase();
+    const subcommand = rows.find((row) => row.name === name);
+    if (subcommand === undefined) return unknownSubcommand(container, typed);
+    return this.#known(subcommand, `${container}|${name}`);
   }
 
-  #carryOut(command: AnyCommand, request: Request): void {
+  #known(command: AnyCommand, fullName: string): Known {
+    return { command, fullName, counter: this.#server.stats.counterOf(fullName) };
+  }
+
+  #carryOut({ command, fullName, counter }: Known, request: Request): void {
     const { argv, client } = request;
     const { replica } = this.#server;
-    client.lastCommand = command.name;
+    client.lastCommand = fullName;
+    counter.begin(request);
     switch (command.kind) {
       case 'read':
         replica.read(client.db, command, argv, request);
@@ -87,32 +107,22 @@ export class Executor implements RequestHandler {
       case 'write': {
         const refused = command.check?.(argv) ?? (replica.diskFull ? DISK_FULL : undefined);
         if (refused === undefined) replica.write(client.db, argv, request);
-        else this.#answer(request, refused);
+        else request.resolve(refused);
         return;
       }
       default: {
-        const reply = this.#runServerCommand(command, request);
-        if (reply !== undefined) this.#answer(request, reply);
+        const reply = command.run({ argv, client, server: this.#server, request });
+        if (reply !== undefined) request.resolve(reply);
       }
     }
   }
+}
 
-  #runServerCommand(command: ServerCommand, request: Request): Reply | undefined {
-    const { argv, client } = request;
-    const call = { argv, client, server: this.#server, request };
-    if (command.subcommands === undefined || argv.length < 2) return command.run(call);
-    const name = latin1(argv[1]!).toLowerCase();
-    const subcommand = command.subcommands.find((row) => row.name === name);
-    if (subcommand === undefined) return unknownSubcommand(command.name, argv[1]!);
-    if (!arityFits(subcommand, argv.length)) return wrongArity(`${command.name}|${name}`);
-    client.lastCommand = `${command.name}|${name}`;
-    return subcommand.run(call);
-  }
-
-  #answer(request: Request, reply: Reply): void {
-    if (reply instanceof ErrorReply) this.#server.stats.countError(reply);
-    request.resolve(reply);
-  }
+/** In Redis's order: the subcommand is found before the password is asked for. */
+function refusal(known: Known, argv: readonly Uint8Array[], client: Client): ErrorReply | undefined {
+  if (!arityFits(known.command, argv.length)) return wrongArity(known.fullName);
+  if (!client.authenticated && !known.command.flags.includes('no_auth')) return NO_AUTH;
+  return undefined;
 }
 
 function arityFits(command: { arity: number }, argc: number): boolean {

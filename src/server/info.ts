@@ -6,7 +6,7 @@ import { latin1 } from '../lib/bytes.ts';
 import { NOBODY, type NodeId } from '../raft/types.ts';
 import { type Reply, VerbatimReply } from '../resp/reply.ts';
 import { REDIS_VERSION } from './connection-commands.ts';
-import type { Call, ServerCommand, ServerContext } from './context.ts';
+import type { Call, Member, ServerCommand, ServerContext } from './context.ts';
 import { SERVER_ROWS } from './server-rows.ts';
 
 type Fields = Record<string, string | number>;
@@ -21,13 +21,20 @@ const SECTIONS: Readonly<Record<string, Section>> = {
   Stats: statsSection,
   Replication: replicationSection,
   CPU: cpuSection,
+  Modules: () => ({}),
+  Commandstats: commandstatsSection,
   Errorstats: errorstatsSection,
   Cluster: () => ({ cluster_enabled: 1 }),
   Keyspace: keyspaceSection,
   Raft: raftSection,
 };
 
-const WHOLE = ['all', 'default', 'everything'];
+/** `default` is what INFO without arguments shows. `all` and `everything` differ in the modules, and there are none. */
+const SETS: Readonly<Record<string, (name: string) => boolean>> = {
+  default: (name) => name !== 'commandstats',
+  all: () => true,
+  everything: () => true,
+};
 
 function info(call: Call): Reply | undefined {
   const { server } = call;
@@ -39,9 +46,10 @@ function info(call: Call): Reply | undefined {
     });
     return undefined;
   }
-  const wanted = call.argv.slice(1).map((arg) => latin1(arg).toLowerCase());
-  const whole = wanted.length === 0 || wanted.some((name) => WHOLE.includes(name));
-  const chosen = Object.entries(SECTIONS).filter(([name]) => whole || wanted.includes(name.toLowerCase()));
+  const asked = call.argv.slice(1).map((arg) => latin1(arg).toLowerCase());
+  const wanted = asked.length === 0 ? ['default'] : asked;
+  const isWanted = (name: string) => wanted.some((word) => word === name || SETS[word]?.(name) === true);
+  const chosen = Object.entries(SECTIONS).filter(([name]) => isWanted(name.toLowerCase()));
   const texts = chosen.map(([name, section]) => {
     const lines = Object.entries(section(server)).map(([field, value]) => `${field}:${value}\r\n`);
     return `# ${name}\r\n${lines.join('')}`;
@@ -83,6 +91,7 @@ function clientsSection({ clients, config }: ServerContext): Fields {
     client_recent_max_output_buffer: output,
     blocked_clients: 0,
     tracking_clients: 0,
+    clients_in_timeout_table: 0,
   };
 }
 
@@ -130,14 +139,19 @@ function persistenceSection({ replica }: ServerContext): Fields {
   };
 }
 
-function statsSection({ stats }: ServerContext): Fields {
+function statsSection(server: ServerContext): Fields {
+  const { stats } = server;
+  const totals = stats.totals(server.runningTotals());
   return {
     total_connections_received: stats.connectionsReceived,
     total_commands_processed: stats.commandsProcessed,
-    total_net_input_bytes: stats.bytesIn,
-    total_net_output_bytes: stats.bytesOut,
+    instantaneous_ops_per_sec: Math.round(stats.rates.commands),
+    total_net_input_bytes: totals.bytesIn,
+    total_net_output_bytes: totals.bytesOut,
+    instantaneous_input_kbps: (stats.rates.bytesIn / 1024).toFixed(2),
+    instantaneous_output_kbps: (stats.rates.bytesOut / 1024).toFixed(2),
     rejected_connections: stats.connectionsRejected,
-    expired_keys: 0,
+    expired_keys: totals.expiredKeys,
     evicted_keys: 0,
     pubsub_channels: 0,
     pubsub_patterns: 0,
@@ -153,7 +167,11 @@ function replicationSection(server: ServerContext): Fields {
     const lines = followers.map((member, i) => {
       const offset = raft.leader?.progressOf(member.id)?.matchIndex ?? 0;
       const state = server.peerStatus(member.id).connected ? 'online' : 'wait';
-      return [`slave${i}`, `ip=${member.host},port=${member.port},state=${state},offset=${offset},lag=0`];
+      const lag = silenceSeconds(server, member);
+      return [
+        `slave${i}`,
+        `ip=${member.host},port=${member.port},state=${state},offset=${offset},lag=${lag}`,
+      ];
     });
     return { role: 'master', connected_slaves: followers.length, ...Object.fromEntries(lines), ...offset };
   }
@@ -162,16 +180,35 @@ function replicationSection(server: ServerContext): Fields {
     role: 'slave',
     master_host: leader?.host ?? '?',
     master_port: leader?.port ?? 0,
-    master_link_status: leader === undefined ? 'down' : 'up',
+    master_link_status: leader !== undefined && server.peerStatus(leader.id).connected ? 'up' : 'down',
+    master_last_io_seconds_ago: leader === undefined ? -1 : silenceSeconds(server, leader),
+    master_sync_in_progress: 0,
     slave_read_only: 0,
     connected_slaves: 0,
     ...offset,
   };
 }
 
+/** How long the member has not been heard; -1: never was. */
+function silenceSeconds(server: ServerContext, member: Member): number {
+  const { lastHeardMs } = server.peerStatus(member.id);
+  return lastHeardMs === undefined ? -1 : Math.floor((server.clock.monotonicMs() - lastHeardMs) / 1000);
+}
+
 function cpuSection({ system }: ServerContext): Fields {
   const { userSeconds, systemSeconds } = system.cpu();
   return { used_cpu_sys: systemSeconds.toFixed(6), used_cpu_user: userSeconds.toFixed(6) };
+}
+
+function commandstatsSection({ stats }: ServerContext): Fields {
+  const used = [...stats.commands].filter(([, { calls, rejected }]) => calls > 0 || rejected > 0);
+  return Object.fromEntries(
+    used.map(([name, { calls, usec, rejected, failed }]) => [
+      `cmdstat_${name}`,
+      `calls=${calls},usec=${Math.round(usec)},usec_per_call=${(calls === 0 ? 0 : usec / calls).toFixed(2)},` +
+        `rejected_calls=${rejected},failed_calls=${failed}`,
+    ]),
+  );
 }
 
 function errorstatsSection({ stats }: ServerContext): Fields {
@@ -180,9 +217,9 @@ function errorstatsSection({ stats }: ServerContext): Fields {
 }
 
 function keyspaceSection({ replica }: ServerContext): Fields {
-  const lines = replica.stateMachine.sizes.map((keys, db) => [`db${db}`, keys] as const);
-  const used = lines.filter(([, keys]) => keys > 0);
-  return Object.fromEntries(used.map(([db, keys]) => [db, `keys=${keys},expires=0,avg_ttl=0`]));
+  const { sizes, expiring } = replica.stateMachine;
+  const lines = sizes.map((keys, db) => [`db${db}`, `keys=${keys},expires=${expiring[db]},avg_ttl=0`]);
+  return Object.fromEntries(lines.filter((_, db) => sizes[db]! > 0));
 }
 
 function raftSection(server: ServerContext): Fields {
@@ -206,4 +243,5 @@ function raftSection(server: ServerContext): Fields {
   };
 }
 
-export const infoCommand: ServerCommand = { ...SERVER_ROWS.info, kind: 'local', run: info };
+/** A barrier, so that it sees the writes before it on its connection. */
+export const infoCommand: ServerCommand = { ...SERVER_ROWS.info, kind: 'barrier', run: info };

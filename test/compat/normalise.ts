@@ -28,3 +28,6 @@ export const CLIENT_LINES: readonly Normalise[] = [
 
 /** A number as the whole reply: of a connection, of commands. */
 export const ANY_NUMBER: readonly Normalise[] = [{ what: /^:\d+/g, as: ':N' }];
+
+/** TTL of 100 seconds, asked for a while later on a slow disk. */
+export const A_SECOND_LATER: readonly Normalise[] = [{ what: /^:9[5-9]\r\n/g, as: ':100\r\n' }];

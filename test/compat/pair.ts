@@ -9,6 +9,14 @@ import { RedisServer } from '../resp/redis-server.ts';
 import { type Normalise, normaliseReply } from './normalise.ts';
 import { converse, type Step, splitReplies } from './wire.ts';
 
+export interface PairOptions {
+  /** Must mean the same to both. */
+  readonly flags?: readonly string[];
+  readonly redisFlags?: readonly string[];
+  /** What a client has to say before it may GET. */
+  readonly first?: readonly Step[];
+}
+
 export class Pair {
   readonly hstore: ProcessCluster;
   readonly redis: RedisServer;
@@ -18,13 +26,12 @@ export class Pair {
     this.redis = redis;
   }
 
-  /** The flags must mean the same to both. `first`: what a client has to say before it may GET. */
-  static async start(flags: readonly string[] = [], first: readonly Step[] = []): Promise<Pair> {
-    const redis = await RedisServer.start(flags);
+  static async start(options: PairOptions = {}): Promise<Pair> {
+    const { flags = [], redisFlags = [], first = [] } = options;
+    const redis = await RedisServer.start([...flags, ...redisFlags]);
     const hstore = await ProcessCluster.make(1, flags);
     const pair = new Pair(hstore, redis);
     hstore.servers[0]!.start();
-    // It answers when it listens, and holds what needs a leader until there is one.
     await until(() => hstore.servers[0]!.output.includes('Ready to accept connections'), 20_000);
     // From the first reply on it leads.
     await converse(pair.ports.hstore, [...first, ['GET', 'nothing']]);
