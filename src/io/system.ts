@@ -8,7 +8,7 @@ export class ProcessSystem implements System {
   readonly processId = process.pid;
   readonly operatingSystem = `${type()} ${release()} ${arch()}`;
   readonly runtime =
-    process.versions['deno'] === undefined ? `node ${process.versions.node}` : `deno ${process.versions['deno']}`;
+    process.versions.deno === undefined ? `node ${process.versions.node}` : `deno ${process.versions.deno}`;
   readonly memoryTotalBytes = totalmem();
 
   memory(): { heapBytes: number; residentBytes: number } {

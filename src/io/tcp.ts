@@ -24,7 +24,8 @@ const NOWHERE: Address = { host: '', port: 0 };
 
 export interface TcpOptions {
   /**
-   * After this long without traffic TCP asks whether the other side is still there. Redis's `tcp-keepalive`.
+   * After this long without traffic TCP asks whether the other side is still there; 0: it never does. Redis's
+   * `tcp-keepalive`.
    */
   readonly keepAliveMs: number;
 }
@@ -65,7 +66,8 @@ export class TcpNetwork implements Network {
 
   #take(socket: net.Socket, remote: Address): TcpConnection {
     socket.setNoDelay(true);
-    socket.setKeepAlive(true, this.#options.keepAliveMs);
+    const { keepAliveMs } = this.#options;
+    socket.setKeepAlive(keepAliveMs > 0, keepAliveMs);
     return new TcpConnection(socket, remote);
   }
 }

@@ -30,7 +30,11 @@ import { dataCommands } from './table.ts';
 
 /** Keys fetched ahead of the operation that waits for its own. */
 const WINDOW_KEYS_MAX = 256;
-const STRING_BYTES_MAX = 512 * 1024 * 1024;
+/**
+ * No string grows longer, by APPEND or SETRANGE. Not a directive: a limit that decides replies must be the same on every
+ * server, or their states differ.
+ */
+const STRING_BYTES_MAX = 128 * 1024 * 1024;
 
 /** Hears what became of each operation, on every replica, in the order of the log, while `apply` runs. */
 export interface ApplyObserver {
@@ -50,7 +54,7 @@ export interface KvOptions {
   readonly onFatal: (error: Error) => void;
   /** For records in memory, by estimate. What is not yet in the store stays, over this bound if need be. */
   readonly memoryBytesMax: number;
-  /** proto-max-bulk-len. The same on every server, always. */
+  /** For tests with a small limit. The same on every server, always. */
   readonly stringBytesMax?: number;
   /** The same on every server, always. */
   readonly sessionLimits?: SessionLimits;

@@ -198,11 +198,11 @@ const REDIS: readonly Directive[] = [
   },
   {
     name: 'tcp-keepalive',
-    type: { kind: 'integer', min: 1, max: INT_MAX },
+    type: { kind: 'integer', min: 0, max: INT_MAX },
     default: '300',
     change: 'runtime',
     argument: 'SECONDS',
-    help: 'silence after which TCP asks whether the other side still lives, for new connections',
+    help: 'silence after which TCP asks whether the other side still lives, for new connections; 0: never',
   },
   {
     name: 'protected-mode',
@@ -213,14 +213,15 @@ const REDIS: readonly Directive[] = [
   },
   {
     name: 'proto-max-bulk-len',
-    type: { kind: 'memory', min: MB, max: 128 * MB },
+    // One request travels in one entry, and one entry in one frame between servers: peer-limits.ts.
+    type: { kind: 'memory', min: MB, max: 64 * MB },
     default: '32mb',
-    change: 'startup',
-    help: 'longest key or value; the same on all servers, for it decides results',
+    change: 'runtime',
+    help: 'longest key or value in a request, for new connections',
   },
   {
     name: 'client-query-buffer-limit',
-    type: { kind: 'memory', min: MB, max: 1024 * MB },
+    type: { kind: 'memory', min: MB, max: 64 * MB },
     default: '64mb',
     change: 'runtime',
     help: 'longest request, for new connections',

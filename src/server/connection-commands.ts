@@ -3,6 +3,8 @@
  *
  * After Redis 7.0's networking.c and acl.c. There is one user, `default`, with the password of `requirepass`.
  */
+
+import { DATABASES } from '../kv/batch.ts';
 import { parseInteger } from '../kv/integer.ts';
 import { fromLatin1, latin1 } from '../lib/bytes.ts';
 import { timingSafeEqual } from '../lib/hmac.ts';
@@ -26,7 +28,6 @@ function ping({ argv }: Call): Reply {
   return argv[1] ?? 'PONG';
 }
 
-/** Databases other than 0 come with the commands that keep them apart (SWAPDB, MOVE, FLUSHDB). */
 function select({ argv, client }: Call): Reply {
   const index = parseInteger(argv[1]!);
   if (index === undefined) return new ErrorReply('ERR', 'value is not an integer or out of range');
@@ -34,8 +35,8 @@ function select({ argv, client }: Call): Reply {
     const range = `${-INT_MAX - 1} and ${INT_MAX}`;
     return new ErrorReply('ERR', `value is out of range, value must between ${range}`);
   }
-  if (index !== 0) return new ErrorReply('ERR', 'DB index is out of range');
-  client.db = 0;
+  if (index < 0 || index >= DATABASES) return new ErrorReply('ERR', 'DB index is out of range');
+  client.db = Number(index);
   return OK;
 }
 

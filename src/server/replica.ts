@@ -37,7 +37,6 @@ export interface ReplicaOptions {
   readonly limits: RaftLimits;
   readonly walSegmentBytes: number;
   readonly memoryBytesMax: number;
-  readonly stringBytesMax: number;
   readonly commandTimeoutMs: number;
   readonly reads: 'linearizable' | 'local';
   readonly transport: PeerTransport;
@@ -104,7 +103,6 @@ export class Replica {
       observer: observe(observer),
       onFatal: options.onFatal,
       memoryBytesMax: options.memoryBytesMax,
-      stringBytesMax: options.stringBytesMax,
     });
     const { wal, recovered } = await Wal.open({
       ...{ disk: env.disk, clock: env.clock, random: env.random, log: env.log, onFatal: options.onFatal },

@@ -7,6 +7,7 @@
  * It listens before a leader is known; what needs one waits. Stopping is the same in reverse: no new clients, leadership
  * handed over, what is in flight finished, a last checkpoint, everything closed.
  */
+import { assert } from '../lib/assert.ts';
 import type { Connection, Env, Listener, Store, Timer } from '../lib/env.ts';
 import { DEFAULT_LIMITS } from '../raft/limits.ts';
 import { Client } from '../resp/client.ts';
@@ -16,6 +17,7 @@ import type { Config } from './config.ts';
 import type { Member, PeerStatus, ServerContext } from './context.ts';
 import { type Identity, openDataDirectory } from './data-directory.ts';
 import { Executor } from './executor.ts';
+import { DEFAULT_PEER_LIMITS } from './peer-limits.ts';
 import { PeerLinks } from './peer-links.ts';
 import { Replica } from './replica.ts';
 import { type RunningTotals, Stats } from './stats.ts';
@@ -26,6 +28,9 @@ const DRAIN_MS_MAX = 3000;
 const DRAIN_STEP_MS = 20;
 /** How often idle clients are looked for, and what INFO tells per second is counted. */
 const HOUSEKEEPING_MS = 1000;
+
+/** What a request gains on its way to the other servers, at most: headers of run, entry, message and frame. */
+const REQUEST_ENVELOPE_BYTES = 16 << 20;
 
 /** Redis's text, for a server that would be open to the world without a password. */
 const PROTECTED_MODE_ERROR =
@@ -170,7 +175,6 @@ class Server implements RunningServer, ServerContext {
       },
       walSegmentBytes: config.walSegmentBytes,
       memoryBytesMax: config.maxmemory,
-      stringBytesMax: config.protoMaxBulkLen,
       commandTimeoutMs: config.commandTimeoutMs,
       reads: config.reads,
       transport: links,
@@ -225,6 +229,11 @@ class Server implements RunningServer, ServerContext {
 
   #connectionLimits(): ConnectionLimits {
     const { protoMaxBulkLen, clientQueryBufferLimit } = this.config;
+    assert(
+      clientQueryBufferLimit + REQUEST_ENVELOPE_BYTES <= DEFAULT_PEER_LIMITS.frameBytesMax,
+      'the largest request, as an entry, fits a frame between servers',
+      clientQueryBufferLimit,
+    );
     const request = { ...DEFAULT_CONNECTION_LIMITS.request, protoMaxBulkLen };
     return {
       ...DEFAULT_CONNECTION_LIMITS,

@@ -109,7 +109,7 @@ describe('a configuration', () => {
     ],
     [
       { 'proto-max-bulk-len': '256mb' },
-      "invalid value '256mb' for --proto-max-bulk-len: argument must be between 1048576 and 134217728 inclusive",
+      "invalid value '256mb' for --proto-max-bulk-len: argument must be between 1048576 and 67108864 inclusive",
     ],
     [
       { id: 'a,b' },
@@ -127,8 +127,8 @@ describe('a configuration', () => {
       'heartbeat-interval (400 ms) must be at most a third of election-timeout (1000 ms)',
     ],
     [
-      { 'proto-max-bulk-len': '128mb' },
-      'client-query-buffer-limit (64mb) must be at least proto-max-bulk-len (128mb): else no such value could be sent',
+      { 'client-query-buffer-limit': '16mb' },
+      'client-query-buffer-limit (16mb) must be at least proto-max-bulk-len (32mb): else no such value could be sent',
     ],
   ])('refuses %j', (flags, message) => {
     expect(refusal(() => config(flags))).toBe(message);
@@ -206,9 +206,9 @@ describe('CONFIG SET', () => {
     ['appendonly', 'no', "can't set immutable config"],
     ['save', '900 1', "can't set immutable config"],
     ['maxmemory-policy', 'allkeys-lru', "can't set immutable config"],
-    ['proto-max-bulk-len', '64mb', "can't set immutable config"],
+    ['wal-segment-size', '32mb', "can't set immutable config"],
     ['cluster-secret', 'x', "can't set immutable config"],
-    ['tcp-keepalive', '0', 'argument must be between 1 and 2147483647 inclusive'],
+    ['tcp-keepalive', '-1', 'argument must be between 0 and 2147483647 inclusive'],
   ])('refuses %s %s', (name, value, reason) => {
     expect(config().set([[name, value]])).toBe(
       `CONFIG SET failed (possibly related to argument '${name}') - ${reason}`,

@@ -110,7 +110,6 @@ export class SimServer {
         walSegmentBytes,
         memoryBytesMax,
         commandTimeoutMs,
-        stringBytesMax: 1 << 20,
         reads: 'linearizable',
       },
       transport: { send: (to, messages) => this.#send(to, messages) },
