@@ -8,6 +8,8 @@ import { selfCommand } from './self.ts';
 import { type ClusterPlan, planCluster } from './settings.ts';
 import { onStopSignals, watchParent } from './signals.ts';
 
+const KILL_AFTER_MS = 10_000;
+
 /** Returns when the cluster serves; it ends the process itself. Throws ConfigError. */
 export async function clusterMode(args: readonly string[]): Promise<void> {
   const plan = planCluster(args, process.env);
@@ -17,6 +19,7 @@ export async function clusterMode(args: readonly string[]): Promise<void> {
     program: selfCommand,
     say,
     prefixed: process.stderr.isTTY === true,
+    killAfterMs: KILL_AFTER_MS,
     onAllDead: () => {
       say('hstore: all servers have died');
       process.exit(EXIT_FAILURE);

@@ -26,6 +26,8 @@ export interface LocalClusterOptions {
   readonly say: (line: string) => void;
   /** Whether the servers' lines get their name in front, and go through `say`. */
   readonly prefixed: boolean;
+  /** How long a server may take to stop before it is killed. */
+  readonly killAfterMs: number;
   /** All servers have died, and will not be started again. */
   readonly onAllDead: () => void;
 }
@@ -84,12 +86,13 @@ export class LocalCluster {
   }
 
   #launch(slot: Slot): void {
-    const { plan, program, prefixed, say } = this.#options;
+    const { plan, program, prefixed, say, killAfterMs } = this.#options;
     const { name, args } = slot.server;
     const startedMs = performance.now();
     slot.process = new ServerProcess({
       name,
       command: program(args),
+      killAfterMs,
       environment: { ...plan.environment, [LAUNCHER_VARIABLE]: `${process.pid}` },
       onLine: prefixed ? (line) => say(`${name} | ${line}`) : undefined,
       onExit: (why) => {

@@ -4,14 +4,14 @@ import { createInterface } from 'node:readline';
 import type { Environment } from '../server/config-sources.ts';
 import type { Command } from './self.ts';
 
-const KILL_AFTER_MS = 10_000;
-
 export interface ServerProcessOptions {
   readonly name: string;
   readonly command: Command;
   readonly environment: Environment;
   /** Gets the child's lines; when it is missing, the child writes to our standard error itself. */
   readonly onLine: ((line: string) => void) | undefined;
+  /** How long it may take to end. */
+  readonly killAfterMs: number;
   /** `why` is `exit status 1`, `signal SIGKILL`, or why it could not be started. Called exactly once. */
   readonly onExit: (why: string) => void;
 }
@@ -19,9 +19,11 @@ export interface ServerProcessOptions {
 export class ServerProcess {
   readonly #child: ChildProcess;
   readonly #exited: Promise<void>;
+  readonly #killAfterMs: number;
 
   constructor(options: ServerProcessOptions) {
     const { command, args } = options.command;
+    this.#killAfterMs = options.killAfterMs;
     this.#child = spawn(command, args, {
       stdio: ['ignore', 'ignore', options.onLine === undefined ? 'inherit' : 'pipe'],
       env: options.environment,
@@ -51,7 +53,7 @@ export class ServerProcess {
   /** Asks it to end, and ends it if it takes too long. */
   async stop(): Promise<void> {
     this.#child.kill('SIGTERM');
-    const timer = setTimeout(() => this.kill(), KILL_AFTER_MS);
+    const timer = setTimeout(() => this.kill(), this.#killAfterMs);
     await this.#exited;
     clearTimeout(timer);
   }

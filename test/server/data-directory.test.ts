@@ -156,18 +156,17 @@ describe('a data directory that is opened again', () => {
 
   test('refuses every damage of the identity file, and leaves it as it is', async () => {
     const { dir, file, text } = await founded();
+    // A sample of all places, for time's sake.
+    const places = Array.from({ length: text.length }, (_, i) => i).filter((i) => i % 11 === 0);
     const damaged = [
-      ...Array.from({ length: text.length }, (_, i) => text.slice(0, i)),
-      ...Array.from({ length: text.length }, (_, i) => {
-        const changed = String.fromCharCode(text.charCodeAt(i) ^ 1);
-        return text.slice(0, i) + changed + text.slice(i + 1);
-      }),
+      ...places.map((i) => text.slice(0, i)),
+      ...places.map(
+        (i) => text.slice(0, i) + String.fromCharCode(text.charCodeAt(i) ^ 1) + text.slice(i + 1),
+      ),
       `${text}x`,
     ];
     for (const content of damaged) {
       writeFileSync(file, content);
-      // One check each without the store would be enough, but this is how it is met: a sample, for time's sake.
-      if (content.length % 29 !== 0) continue;
       await expect(start({ dir })).rejects.toThrow(/is damaged|has format/);
       expect(readFileSync(file, 'utf8')).toBe(content);
     }
