@@ -35,7 +35,8 @@ export async function clusterMode(args: readonly string[]): Promise<void> {
     cluster.kill();
     process.exit(EXIT_FAILURE);
   });
-  watchParent(stop);
+  // npm does not pass every end on to what it started; a shell may end and leave us running on purpose.
+  if (process.env.npm_lifecycle_event !== undefined) watchParent(stop);
   // A bug here must not leave servers behind.
   process.on('exit', () => cluster.kill());
   try {
@@ -44,7 +45,7 @@ export async function clusterMode(args: readonly string[]): Promise<void> {
     fail(error);
   }
   if (!cluster.ready) return;
-  console.log(`ready ${plan.servers.map(({ port }) => `127.0.0.1:${port}`).join(' ')}`);
+  process.stdout.write(`ready ${plan.servers.map(({ port }) => `127.0.0.1:${port}`).join(' ')}\n`);
   say(hint(plan));
 }
 

@@ -1,7 +1,8 @@
 /** The texts of --help, made from the table of directives, for a terminal of 80 columns. */
+
+import { DIRECTIVE_GROUPS, type Directive } from '../config/table.ts';
+import type { ValueType } from '../config/value.ts';
 import { unreachable } from '../lib/assert.ts';
-import { DIRECTIVE_GROUPS, type Directive } from '../server/config-table.ts';
-import type { ValueType } from '../server/config-value.ts';
 import type { Mode } from './invocation.ts';
 import { CLUSTER_FLAGS, LAUNCHER_DIRECTIVES } from './settings.ts';
 

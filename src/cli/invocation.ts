@@ -2,9 +2,10 @@
  * What the program was started for: `hstore MODE [arguments]`, equally `hstore --mode MODE [arguments]` or
  * HSTORE_MODE=MODE; `--help` and `--version` before a mode, `--help` behind one.
  */
+
+import { didYouMean } from '../config/nearest.ts';
+import type { Environment } from '../config/sources.ts';
 import { ConfigError } from '../lib/errors.ts';
-import { didYouMean } from '../server/config-nearest.ts';
-import type { Environment } from '../server/config-sources.ts';
 
 export const MODES = ['server', 'cluster'] as const;
 export type Mode = (typeof MODES)[number];

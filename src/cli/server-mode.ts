@@ -4,9 +4,10 @@
  *   0   stopped by SIGTERM or SIGINT, in order       1   it could not start, or the disk failed
  *   2   a mistake in flags, environment or file     70   a bug: the stack is in the log
  */
+
+import type { Config, LogLevel } from '../config/config.ts';
 import { createEnv, type SystemEnv } from '../io/env.ts';
 import type { Env } from '../lib/env.ts';
-import type { Config, LogLevel } from '../server/config.ts';
 import { EXIT_BUG, EXIT_FAILURE, failureLine } from './failure.ts';
 import { readServerSettings } from './settings.ts';
 import { onStopSignals, watchParent } from './signals.ts';

@@ -1,7 +1,7 @@
 /** One server of a local cluster as a child process. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import type { Environment } from '../server/config-sources.ts';
+import type { Environment } from '../config/sources.ts';
 import type { Command } from './self.ts';
 
 export interface ServerProcessOptions {

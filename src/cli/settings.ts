@@ -6,18 +6,18 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { ConfigError } from '../lib/errors.ts';
-import { Config } from '../server/config.ts';
-import type { ConfigFile } from '../server/config-file.ts';
-import { formatMembers, type MemberAddress, PEER_PORT_OFFSET } from '../server/config-members.ts';
+import { Config } from '../config/config.ts';
+import type { ConfigFile } from '../config/file.ts';
+import { formatMembers, type MemberAddress, PEER_PORT_OFFSET } from '../config/members.ts';
 import {
   type Environment,
   type FlagForms,
   gatherSettings,
   parseFlags,
   variableName,
-} from '../server/config-sources.ts';
-import { DIRECTIVES, type Directive } from '../server/config-table.ts';
+} from '../config/sources.ts';
+import { DIRECTIVES, type Directive } from '../config/table.ts';
+import { ConfigError } from '../lib/errors.ts';
 
 type Flag = readonly [name: string, value: string];
 

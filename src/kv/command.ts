@@ -106,7 +106,7 @@ export interface Database {
   readonly stringBytesMax: number;
   /** The live value, or undefined when the key is missing or has expired by `nowMs`. */
   get(key: Uint8Array): Value | undefined;
-  /** Copies what it keeps, so that both may be views of an entry. Bytes with a buffer of their own may be kept as they are. */
+  /** Copies what it keeps: both may be views of an entry. Bytes with a buffer of their own may be kept as they are. */
   set(key: Uint8Array, value: Value): void;
   /** Whether there was a live key to delete. An expired one is removed too. */
   delete(key: Uint8Array): boolean;

@@ -3,10 +3,10 @@
  * INFO. Forms as in Redis 7.0's server.c.
  */
 
+import { globMatches } from '../config/glob.ts';
 import { type CommandArgument, type CommandRow, keyIndexes } from '../kv/command.ts';
 import { latin1 } from '../lib/bytes.ts';
 import { ErrorReply, MapReply, type Reply, SetReply } from '../resp/reply.ts';
-import { globMatches } from './config-glob.ts';
 import type { Call, ServerCommand } from './context.ts';
 import { bulk, helpLines, SYNTAX_ERROR } from './replies.ts';
 import { SERVER_ROWS } from './server-rows.ts';

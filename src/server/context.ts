@@ -1,13 +1,14 @@
 /**
  * What the commands that concern a server may see of it, and the kind of rows they are.
  */
+
+import type { Config } from '../config/config.ts';
 import type { CommandRow, ReadCommand, WriteCommand } from '../kv/command.ts';
 import type { Clock, System } from '../lib/env.ts';
 import type { NodeId } from '../raft/types.ts';
 import type { Client } from '../resp/client.ts';
 import type { Reply } from '../resp/reply.ts';
 import type { Request } from '../resp/request.ts';
-import type { Config } from './config.ts';
 import type { Replica } from './replica.ts';
 import type { RunningTotals, Stats } from './stats.ts';
 

@@ -18,14 +18,15 @@
  *   members    n1=127.0.0.1:6379@16379,...         empty for a server alone
  *   checksum   crc32 of all lines above, in hexadecimal
  */
+
+import type { Config } from '../config/config.ts';
+import { formatMembers, type MemberAddress, parseMembers } from '../config/members.ts';
 import { assert } from '../lib/assert.ts';
 import { crc32 } from '../lib/checksum.ts';
 import { sha1Hex, sha256 } from '../lib/digest.ts';
 import type { Env, Store } from '../lib/env.ts';
 import { ConfigError, InUseError } from '../lib/errors.ts';
 import type { NodeId } from '../raft/types.ts';
-import type { Config } from './config.ts';
-import { formatMembers, type MemberAddress, parseMembers } from './config-members.ts';
 import type { Member } from './context.ts';
 
 const FORMAT_VERSION = 1;

@@ -7,13 +7,14 @@
  * It listens before a leader is known; what needs one waits. Stopping is the same in reverse: no new clients, leadership
  * handed over, what is in flight finished, a last checkpoint, everything closed.
  */
+
+import type { Config } from '../config/config.ts';
 import { assert } from '../lib/assert.ts';
 import type { Connection, Env, Listener, Store, Timer } from '../lib/env.ts';
 import { DEFAULT_LIMITS } from '../raft/limits.ts';
 import { Client } from '../resp/client.ts';
 import { ClientConnection, type ConnectionLimits, DEFAULT_CONNECTION_LIMITS } from '../resp/connection.ts';
 import { allCommands } from './command-table.ts';
-import type { Config } from './config.ts';
 import type { Member, PeerStatus, ServerContext } from './context.ts';
 import { type Identity, openDataDirectory } from './data-directory.ts';
 import { Executor } from './executor.ts';

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { mainHelp, modeHelp } from '../../src/cli/help.ts';
 import { MODES } from '../../src/cli/invocation.ts';
 import { CLUSTER_FLAGS } from '../../src/cli/settings.ts';
-import { DIRECTIVES } from '../../src/server/config-table.ts';
+import { DIRECTIVES } from '../../src/config/table.ts';
 
 const TEXTS = [['hstore', mainHelp('1.2.3')], ...MODES.map((mode) => [mode, modeHelp(mode)])] as [
   string,

@@ -1,12 +1,12 @@
 import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { Config } from '../../src/config/config.ts';
+import { parseMembers } from '../../src/config/members.ts';
 import { createEnv } from '../../src/io/env.ts';
 import { crc32 } from '../../src/lib/checksum.ts';
 import type { Store } from '../../src/lib/env.ts';
 import { ConfigError, InUseError } from '../../src/lib/errors.ts';
-import { Config } from '../../src/server/config.ts';
-import { parseMembers } from '../../src/server/config-members.ts';
 import { clusterIdOf, type Identity, nodeIdOf, openDataDirectory } from '../../src/server/data-directory.ts';
 import { temporaryDirectory } from '../io/temporary.ts';
 

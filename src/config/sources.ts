@@ -7,10 +7,10 @@
  *   command-timeout 100        a line of the file
  */
 import { ConfigError } from '../lib/errors.ts';
-import { type ConfigFile, parseConfigFile } from './config-file.ts';
-import { didYouMean, nearest } from './config-nearest.ts';
-import type { Directive } from './config-table.ts';
-import { parseValue } from './config-value.ts';
+import { type ConfigFile, parseConfigFile } from './file.ts';
+import { didYouMean, nearest } from './nearest.ts';
+import type { Directive } from './table.ts';
+import { parseValue } from './value.ts';
 
 export interface Setting {
   /** In its canonical form. */

@@ -6,9 +6,9 @@
  * what hstore does (it always writes its log before it answers), can be set to just that, and refuse anything else;
  * `hint` ones tune encodings and limits that change no answer, so they are stored.
  */
-import { checkMembers } from './config-members.ts';
-import { NAME_FORM } from './config-name.ts';
-import type { ValueType } from './config-value.ts';
+import { checkMembers } from './members.ts';
+import { NAME_FORM } from './name.ts';
+import type { ValueType } from './value.ts';
 
 export interface Directive {
   readonly name: string;

@@ -8,12 +8,12 @@
  */
 import { assert } from '../lib/assert.ts';
 import { ConfigError } from '../lib/errors.ts';
-import { globMatches, isPattern } from './config-glob.ts';
-import { formatMembers, type MemberAddress, PEER_PORT_OFFSET, parseMembers } from './config-members.ts';
-import { didYouMean } from './config-nearest.ts';
-import { gatherSettings, type Sources } from './config-sources.ts';
-import { DIRECTIVES, type Directive } from './config-table.ts';
-import { memoryText, parseValue } from './config-value.ts';
+import { globMatches, isPattern } from './glob.ts';
+import { formatMembers, type MemberAddress, PEER_PORT_OFFSET, parseMembers } from './members.ts';
+import { didYouMean } from './nearest.ts';
+import { gatherSettings, type Sources } from './sources.ts';
+import { DIRECTIVES, type Directive } from './table.ts';
+import { memoryText, parseValue } from './value.ts';
 
 export type Reads = 'linearizable' | 'local';
 export type LogLevel = 'debug' | 'verbose' | 'notice' | 'warning';

@@ -6,7 +6,7 @@
  * PORT is for clients; PEERPORT, for the other servers, is PORT + 10000 unless given, as Redis's cluster bus has it.
  */
 import { ConfigError } from '../lib/errors.ts';
-import { NAME_FORM } from './config-name.ts';
+import { NAME_FORM } from './name.ts';
 
 /** A founding member, before it has an id. */
 export interface MemberAddress {

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
+import { gatherSettings, parseFlags } from '../../src/config/sources.ts';
+import { DIRECTIVES } from '../../src/config/table.ts';
 import { ConfigError } from '../../src/lib/errors.ts';
-import { gatherSettings, parseFlags } from '../../src/server/config-sources.ts';
-import { DIRECTIVES } from '../../src/server/config-table.ts';
 
 const FORMS = {
   valued: ['port', 'dir', 'requirepass', 'cluster-secret', 'protected-mode'],

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
+import { Config } from '../../src/config/config.ts';
+import type { Sources } from '../../src/config/sources.ts';
+import { DIRECTIVES } from '../../src/config/table.ts';
+import { parseValue } from '../../src/config/value.ts';
 import { ConfigError } from '../../src/lib/errors.ts';
-import { Config } from '../../src/server/config.ts';
-import type { Sources } from '../../src/server/config-sources.ts';
-import { DIRECTIVES } from '../../src/server/config-table.ts';
-import { parseValue } from '../../src/server/config-value.ts';
 
 const THREE = 'n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003';
 

@@ -1,10 +1,10 @@
 /** CONFIG beside a real Redis: the same pairs must get the same error, patterns the same names. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { encodeCommand } from '../../src/cli/probe.ts';
+import { Config } from '../../src/config/config.ts';
+import { DIRECTIVES } from '../../src/config/table.ts';
 import { decodeReply } from '../../src/resp/decode.ts';
 import { ErrorReply, type Reply } from '../../src/resp/reply.ts';
-import { Config } from '../../src/server/config.ts';
-import { DIRECTIVES } from '../../src/server/config-table.ts';
 import { RedisServer, redisServerExpected } from '../resp/redis-server.ts';
 
 describe.runIf(redisServerExpected)('beside Redis', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { checkMembers, formatMembers, parseMembers } from '../../src/server/config-members.ts';
+import { checkMembers, formatMembers, parseMembers } from '../../src/config/members.ts';
 
 describe('--cluster', () => {
   test.each([
