@@ -138,7 +138,7 @@ export class RaftHost {
     const { raft } = this.#replica(group);
     assert(index <= raft.log.appliedIndex, 'only what is applied is in a checkpoint', index);
     const begin = this.#options.wal.compact(group, Math.min(index, raft.allMatchedIndex));
-    raft.compacted(begin);
+    if (begin > raft.log.compactedIndex) raft.compacted(begin);
   }
 
   /** Something the owner holds back may be possible now: have a turn. */

@@ -24,6 +24,8 @@ export interface LeaderContext {
   readonly quorum: Quorum;
   readonly limits: RaftLimits;
   readonly nowMs: number;
+  /** What is known of earlier leaders' followers. */
+  readonly allMatchedIndex: number;
   send(message: Message): void;
   /** Entries that are no longer in memory are wanted for `to`; `Leader.fetched` will be called with them. */
   fetch(request: { to: NodeId; from: number; bytesMax: number }): void;
@@ -41,12 +43,13 @@ export class Leader {
   #transferAsked = false;
   #transferDeadlineMs = 0;
   #uncommittedBytes = 0;
-  #allMatchedIndex = 0;
+  #allMatchedIndex: number;
 
   constructor(raft: LeaderContext) {
     this.#raft = raft;
     this.#firstIndexOfTerm = raft.log.lastIndex + 1;
     this.#heartbeatDueMs = raft.nowMs;
+    this.#allMatchedIndex = raft.allMatchedIndex;
     for (const voter of raft.quorum.voters) {
       if (voter === raft.id) continue;
       const options = { nextIndex: raft.log.lastIndex + 1, contactMs: raft.nowMs, limits: raft.limits };
@@ -131,6 +134,9 @@ export class Leader {
       if (progress.acknowledged(m.matchIndex, this.#raft.nowMs)) this.advanceCommit();
       return;
     }
+    // What is compacted every member has acknowledged: this is an old answer, or from one that has lost its disk. That
+    // one will learn of it from `allMatchedIndex`; sending it anything would not help.
+    if (m.prevLogIndex <= this.#raft.log.compactedIndex) return;
     // Both sides skip whole terms: the follower named its last entry not above our term there, we answer with our
     // last entry not above its term there.
     const agree = this.#raft.log.findConflictByTerm(m.conflictIndex, m.conflictTerm);
@@ -144,8 +150,10 @@ export class Leader {
     progress.readRound = Math.max(progress.readRound, m.readRound);
     if (progress.matchIndex === this.#raft.log.lastIndex || !progress.stalled(this.#raft.nowMs)) return;
     progress.lossSuspected(this.#raft.nowMs);
-    // Even a message that finds nothing new to carry brings an answer that shows where the follower's log ends.
-    if (!progress.paused) this.#sendAppend(m.from, progress);
+    // A message without entries brings an answer that shows where the follower's log ends. A full window stays so: if
+    // nothing was lost, the follower is slow, and more would only fill its memory.
+    if (progress.windowFull) this.#send(m.from, progress, []);
+    else if (!progress.paused) this.#sendAppend(m.from, progress);
   }
 
   /** Reads that a majority has confirmed by now. */
@@ -226,10 +234,11 @@ export class Leader {
   /** Entries that were read from the disk for `follower`. What has changed in between makes them useless, not wrong. */
   fetched(follower: NodeId, entries: readonly Entry[]): void {
     const progress = this.#followers.get(follower);
-    if (progress === undefined) return;
-    progress.fetching = false;
     const first = entries[0];
-    if (first === undefined || first.index !== progress.nextIndex || progress.paused) return;
+    // None: the next heartbeat's answer lets it ask again.
+    if (progress === undefined || first === undefined) return;
+    progress.fetching = false;
+    if (first.index !== progress.nextIndex || progress.paused) return;
     if (!entries.every((entry) => this.#raft.log.matches(entry.index, entry.term))) return;
     this.#send(follower, progress, entries);
   }

@@ -232,19 +232,17 @@ export class RaftLog {
     return this.slice(this.appliedIndex + 1, bytesMax, to)!;
   }
 
-  /** Lets go of applied and stable entries in memory, the oldest first, until at most `bytesMax` are held. */
+  /**
+   * Lets go of applied and stable entries in memory, the oldest first, once more than `bytesMax` and an eighth are held,
+   * until at most `bytesMax` are: moving the rest up costs as much as there is of it, and so is done seldom.
+   */
   trimMemory(bytesMax: number): void {
-    if (this.#memoryBytes <= bytesMax) return;
+    if (this.#memoryBytes <= bytesMax + bytesMax / 8) return;
     const keepFrom = Math.min(this.appliedIndex, this.stableIndex) + 1;
     let drop = 0;
     while (this.#memoryBytes > bytesMax && this.#memoryFrom + drop < keepFrom) {
       this.#memoryBytes -= entryBytes(this.#entries[drop]!);
       drop++;
-    }
-    // A removal moves the whole array, so it is done for an eighth of it at a time at the least.
-    if (drop * 8 < this.#entries.length) {
-      for (let i = 0; i < drop; i++) this.#memoryBytes += entryBytes(this.#entries[i]!);
-      return;
     }
     this.#entries.splice(0, drop);
     this.#memoryFrom += drop;

@@ -65,7 +65,8 @@ export class Progress {
 
   /** Entries up to `lastIndex` have left. */
   sent(lastIndex: number, bytes: number, nowMs: number): void {
-    assert(!this.paused, 'nothing is sent to a paused follower', this.state, this.nextIndex);
+    if (bytes === 0 && this.state === 'replicate') return;
+    assert(!this.paused, 'no entries are sent to a paused follower', this.state, this.nextIndex);
     if (this.#inflights.length === 0) this.#waitingSinceMs = nowMs;
     if (this.state === 'probe') {
       this.probeSent = true;
@@ -128,13 +129,10 @@ export class Progress {
     return nowMs - this.#waitingSinceMs >= this.#limits.heartbeatIntervalMs;
   }
 
-  /** It answers heartbeats and not entries: something was lost. Lets one more message go. */
+  /** It answers heartbeats and not entries: something was lost, or it is slow. A probe may be sent again. */
   lossSuspected(nowMs: number): void {
     this.#waitingSinceMs = nowMs;
     this.probeSent = false;
-    // One place in a full window: without it, a window whose messages were all lost would never be opened again.
-    if (this.state === 'replicate' && this.windowFull) {
-      this.#inflightBytes -= this.#inflights.shift()!.bytes;
-    }
+    this.fetching = false;
   }
 }

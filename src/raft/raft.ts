@@ -51,8 +51,8 @@ export class Raft {
   votedFor: NodeId;
   leaderId: NodeId = NOBODY;
   nowMs: number;
-  /** The least that any member has on its disk, as far as this server has been told. */
-  allMatchedIndex = 0;
+  /** Every member has at least this on its disk, as far as this server knows: what it has compacted it once knew. */
+  allMatchedIndex: number;
 
   readonly #random: Random;
   #leader: Leader | undefined;
@@ -82,6 +82,7 @@ export class Raft {
     this.limits = options.limits;
     this.quorum = new Quorum(options.voters);
     this.log = new RaftLog(options.log);
+    this.allMatchedIndex = this.log.compactedIndex;
     this.term = options.hardState.term;
     this.votedFor = options.hardState.votedFor;
     assert(
@@ -236,7 +237,10 @@ export class Raft {
       case 'PreVote':
         return this.#preVote(m);
       case 'PreVoteResponse':
-        if (this.role === 'preCandidate') this.#countVote(m.from, m.voteGranted);
+        // A grant of our present term answers an earlier question.
+        if (this.role === 'preCandidate' && (!m.voteGranted || m.term > this.term)) {
+          this.#countVote(m.from, m.voteGranted);
+        }
         return;
       case 'RequestVote':
         return this.#requestVote(m);
@@ -463,10 +467,11 @@ export class Raft {
 
   #heartbeat(m: Heartbeat): void {
     this.#heardLeader(m.from);
-    if (m.leaderCommit > this.log.lastIndex) {
-      // The leader was told that we have this entry. We do not: the disk has lost what it had confirmed.
+    // A leader has been told that we have these entries. If we do not, the disk has lost what it had confirmed.
+    const acknowledged = Math.max(m.leaderCommit, m.allMatchedIndex);
+    if (acknowledged > this.log.lastIndex) {
       throw new CorruptionError(
-        `the log ends at ${this.log.lastIndex}, but this server acknowledged entries up to ${m.leaderCommit}: ` +
+        `the log ends at ${this.log.lastIndex}, but this server acknowledged entries up to ${acknowledged}: ` +
           'its data were lost or replaced by older ones. It must not vote again under this identity',
       );
     }

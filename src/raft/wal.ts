@@ -84,6 +84,8 @@ export class Wal {
   readonly #segments: Segment[] = [];
   readonly #logEnds = new Map<number, LogEnds>();
   #offset = 0;
+  /** Up to here the present segment is on the disk; behind it a write may be under way. */
+  #durableOffset = 0;
   #nextSequence = 0;
   readonly #out = new ByteWriter(1 << 16);
   #pending: Pending[] = [];
@@ -160,11 +162,9 @@ export class Wal {
       this.#options.clock.endOfTurn(() => done([]));
       return;
     }
-    const isCurrent = segment === this.#segments.at(-1);
-    const end = Math.min(
-      extent.endOffset ?? segment.file.bytes,
-      isCurrent ? this.#offset : segment.file.bytes,
-    );
+    // What is wanted is durable. What is being written can be seen half, and would look damaged.
+    const written = segment === this.#segments.at(-1) ? this.#durableOffset : segment.file.bytes;
+    const end = Math.max(extent.offset, Math.min(extent.endOffset ?? segment.file.bytes, written));
     this.#readsUnderWay++;
     segment.file.read(extent.offset, end - extent.offset, (error, content) => {
       this.#readsUnderWay--;
@@ -288,6 +288,7 @@ export class Wal {
       // After a failed write nobody knows what the disk holds: nothing may ever be reported as saved again.
       if (error !== null) return this.#options.onFatal(error);
       this.#busySinceMs = undefined;
+      this.#durableOffset = this.#offset;
       done();
       this.#flush();
       if (this.#busy) return;
@@ -421,6 +422,7 @@ export class Wal {
     this.#logEnds.set(number, logEnds);
     this.#nextSequence++;
     this.#offset = out.length;
+    this.#durableOffset = 0;
     this.#unsealed = false;
     this.#busySinceMs = undefined;
     this.#rolling = false;
@@ -471,6 +473,7 @@ export class Wal {
       const { number, seed } = scanned.header;
       this.#segments.push({ number, file, seed, logEnds: this.#logEndsOf(number), begun: true });
       this.#offset = scanned.end;
+      this.#durableOffset = scanned.end;
     }
     for (const path of scanner.unused) {
       await files.get(path.slice(directory.length + 1))!.close();

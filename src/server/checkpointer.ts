@@ -11,7 +11,21 @@ import type { KvStateMachine } from '../kv/state-machine.ts';
 import type { Clock, Log, Store, StoreBatch } from '../lib/env.ts';
 import { DiskFullError } from '../lib/errors.ts';
 
+/** A checkpoint begins when one of these is reached. */
+export interface CheckpointLimits {
+  readonly dirtyBytesMax: number;
+  readonly entriesMax: number;
+  readonly intervalMs: number;
+}
+
+export const DEFAULT_CHECKPOINTS: CheckpointLimits = {
+  dirtyBytesMax: 32 << 20,
+  entriesMax: 100_000,
+  intervalMs: 10_000,
+};
+
 export interface CheckpointerOptions {
+  readonly limits: CheckpointLimits;
   readonly clock: Clock;
   readonly log: Log;
   readonly store: Store;
@@ -21,9 +35,6 @@ export interface CheckpointerOptions {
   readonly onFatal: (error: Error) => void;
 }
 
-const DIRTY_BYTES_MAX = 32 << 20;
-const ENTRIES_MAX = 100_000;
-const INTERVAL_MS = 10_000;
 const SLICE_ENTRIES = 200;
 const RETRY_AFTER_FULL_MS = 1000;
 /** Changes in memory that the disk does not take. */
@@ -54,14 +65,14 @@ export class Checkpointer {
 
   /** After entries were applied, and now and then. */
   consider(): void {
-    const { clock, stateMachine } = this.#options;
+    const { clock, stateMachine, limits } = this.#options;
     const nowMs = clock.monotonicMs();
     if (this.#underWay || this.#stopped || nowMs < this.#notBeforeMs) return;
     const entries = stateMachine.appliedIndex - this.#checkpointedIndex;
     const due =
-      stateMachine.dirtyBytes >= DIRTY_BYTES_MAX ||
-      entries >= ENTRIES_MAX ||
-      (entries > 0 && nowMs - this.#lastMs >= INTERVAL_MS);
+      stateMachine.dirtyBytes >= limits.dirtyBytesMax ||
+      entries >= limits.entriesMax ||
+      (entries > 0 && nowMs - this.#lastMs >= limits.intervalMs);
     if (due) this.begin();
   }
 

@@ -14,6 +14,8 @@ import type { Proposed } from '../raft/ready.ts';
 
 /** An entry takes runs up to this size, or one larger run. */
 const ENTRY_BYTES_MAX = 256 << 10;
+/** Runs waiting to become entries. Over this, more are ignored: who sent them sends them again. */
+const RUNS_BYTES_MAX = 32 << 20;
 /** Entries under way when the next one is full. */
 const FULL_ENTRIES_UNDER_WAY_MAX = 16;
 /** Entries under way when the oldest of them has been so for a while. */
@@ -25,6 +27,8 @@ export interface ProposerOptions {
   propose(data: Uint8Array): Proposed;
   readonly isLeader: () => boolean;
   readonly appliedIndex: () => number;
+  /** The time of the newest entry applied. */
+  readonly logTimeMs: () => number;
   /** Whether there is a write command of this name that takes `argc` arguments. */
   readonly accepts: (name: string, argc: number) => boolean;
 }
@@ -36,19 +40,16 @@ export class Proposer {
   /** Indexes of entries proposed and not yet applied here. */
   #underWay: number[] = [];
   #lastProposedMs = 0;
-  #lastAtMs = 0;
+  /** A time of the log, and when by the monotonic clock it was; undefined while this server does not lead. */
+  #timeBase: { readonly atMs: number; readonly whenMs: number } | undefined;
 
   constructor(options: ProposerOptions) {
     this.#options = options;
   }
 
-  get gatheredBytes(): number {
-    return this.#runsBytes;
-  }
-
   /** A run of this server's own clients. It stays unchanged from now on. */
   offer(run: EncodedRun): void {
-    if (!this.#options.isLeader()) return;
+    if (!this.#options.isLeader() || this.#runsBytes > RUNS_BYTES_MAX) return;
     this.#runs.push(run);
     this.#runsBytes += run.length;
   }
@@ -58,6 +59,7 @@ export class Proposer {
    * False if it is malformed.
    */
   offerFromPeer(run: EncodedRun): boolean {
+    if (!this.#options.isLeader()) return true;
     if (!validateRun(run, this.#options.accepts)) return false;
     this.offer(run);
     return true;
@@ -68,6 +70,7 @@ export class Proposer {
     this.#runs = [];
     this.#runsBytes = 0;
     this.#underWay = [];
+    this.#timeBase = undefined;
   }
 
   /** Once a turn: proposes what may go. */
@@ -97,13 +100,28 @@ export class Proposer {
       bytes += this.#runs[count]!.length;
       count++;
     }
-    const atMs = Math.max(this.#lastAtMs, this.#options.clock.wallMs());
+    const atMs = this.#stamp();
     const proposed = this.#options.propose(encodeEntry(atMs, this.#runs.slice(0, count)));
     if (!proposed.accepted) return false;
-    this.#lastAtMs = atMs;
     this.#runs.splice(0, count);
     this.#runsBytes -= bytes;
     this.#underWay.push(proposed.index);
     return true;
+  }
+
+  /**
+   * The time of the next entry. It never goes back, and it never stands still: where this server's wall clock is behind
+   * the log (a leader before it was ahead, or the clock was set back), time goes on from the log's at the pace of the
+   * monotonic clock.
+   */
+  #stamp(): number {
+    const { clock, logTimeMs } = this.#options;
+    const nowMs = clock.monotonicMs();
+    this.#timeBase ??= { atMs: logTimeMs(), whenMs: nowMs };
+    const flowedMs = this.#timeBase.atMs + Math.floor(nowMs - this.#timeBase.whenMs);
+    const wallMs = clock.wallMs();
+    if (wallMs <= flowedMs) return flowedMs;
+    this.#timeBase = { atMs: wallMs, whenMs: nowMs };
+    return wallMs;
   }
 }

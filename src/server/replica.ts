@@ -21,7 +21,7 @@ import type { Message } from '../raft/messages.ts';
 import { Raft } from '../raft/raft.ts';
 import { type GroupId, NOBODY, type NodeId } from '../raft/types.ts';
 import { Wal } from '../raft/wal.ts';
-import { Checkpointer } from './checkpointer.ts';
+import { Checkpointer, type CheckpointLimits } from './checkpointer.ts';
 import type { PeerMessage, PeerTransport } from './peer-message.ts';
 import { Proposer } from './proposer.ts';
 import { Reads } from './reads.ts';
@@ -39,6 +39,7 @@ export interface ReplicaOptions {
   readonly memoryBytesMax: number;
   readonly commandTimeoutMs: number;
   readonly reads: 'linearizable' | 'local';
+  readonly checkpoints: CheckpointLimits;
   readonly transport: PeerTransport;
   /** A member's name, for the log. */
   readonly nameOf: (id: NodeId) => string;
@@ -52,6 +53,8 @@ export interface ReplicaOptions {
 const TICK_MS = 50;
 /** The same while nobody waits for anything. */
 const IDLE_TICK_MS = 1000;
+const TELL_DISK_FULL_EVERY_MS = 1000;
+const BELIEVE_DISK_FULL_MS = 4000;
 
 export class Replica {
   readonly raft: Raft;
@@ -64,8 +67,10 @@ export class Replica {
   readonly #proposer: Proposer;
   readonly #reads: Reads;
   readonly #checkpointer: Checkpointer;
-  #leaderDiskFull = false;
+  /** A leader with a full disk says so again and again; it is believed for a while. */
+  #leaderFullUntilMs = 0;
   #toldDiskFull = false;
+  #tellAgainMs = 0;
   #ticker: Timer | undefined;
   #idle = false;
   #stopped = false;
@@ -129,7 +134,7 @@ export class Replica {
   /** Whether clients' writes are refused because there is no room for them. */
   get diskFull(): boolean {
     if (this.raft.role === 'leader') return this.#wal.full || this.#checkpointer.overfull;
-    return this.#leaderDiskFull;
+    return this.#env.clock.monotonicMs() < this.#leaderFullUntilMs;
   }
 
   /** The log entry up to which the store has everything. */
@@ -152,9 +157,19 @@ export class Replica {
   receive(from: NodeId, messages: readonly PeerMessage[]): void {
     if (this.#stopped) return;
     for (const message of messages) {
-      if (message.kind === 'raft') this.#host.step([message.message]);
+      if (message.kind === 'raft') this.#step(message.message);
       else if (message.kind === 'writes') this.#peerWrites(from, message.run);
-      else if (from === this.raft.leaderId) this.#leaderDiskFull = message.full;
+      else if (from === this.raft.leaderId) this.#hearDiskFull(message.full);
+    }
+  }
+
+  #step(message: Message): void {
+    try {
+      this.#host.step([message]);
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error;
+      // This server has lost what it acknowledged: no bug, but it must end.
+      this.#options.onFatal(error);
     }
   }
 
@@ -173,14 +188,16 @@ export class Replica {
     if (!this.#stopped) this.#host.unreachable(peer);
   }
 
-  /** Hands leadership, if this server has it, to the peer whose log is nearest to whole. */
+  /** Hands leadership, if this server has it, to the peer whose log is nearest to whole. Harmless to call again. */
   giveUpLeadership(): void {
-    const { leader, quorum, id } = this.raft;
-    if (leader === undefined) return;
-    const others = quorum.voters.filter((voter) => voter !== id);
-    const match = (voter: NodeId) => leader.progressOf(voter)!.matchIndex;
-    others.sort((a, b) => match(b) - match(a));
-    if (others[0] !== undefined) this.#host.transferLeadership(this.raft.group, others[0]);
+    const { leader, quorum, id, group, nowMs, limits } = this.raft;
+    if (leader === undefined || leader.transferTarget !== NOBODY) return;
+    const candidates = quorum.voters
+      .filter((voter) => voter !== id)
+      .map((voter) => ({ voter, progress: leader.progressOf(voter)! }))
+      .filter(({ progress }) => nowMs - progress.contactMs < 3 * limits.heartbeatIntervalMs);
+    candidates.sort((a, b) => b.progress.matchIndex - a.progress.matchIndex);
+    if (candidates[0] !== undefined) this.#host.transferLeadership(group, candidates[0].voter);
   }
 
   /** Ends service: a last checkpoint if the disk allows, then everything is closed but the store. */
@@ -202,6 +219,7 @@ export class Replica {
       propose: (data) => this.#host.propose(this.raft.group, data),
       isLeader: () => this.raft.role === 'leader',
       appliedIndex: () => this.stateMachine.appliedIndex,
+      logTimeMs: () => this.stateMachine.logTimeMs,
       accepts: acceptsWrite,
     });
   }
@@ -234,6 +252,7 @@ export class Replica {
     return new Checkpointer({
       ...{ clock: this.#env.clock, log: this.#env.log, store: this.#options.store },
       stateMachine: this.stateMachine,
+      limits: this.#options.checkpoints,
       onFatal: this.#options.onFatal,
       onCheckpoint: (index) => this.#host.checkpointed(this.raft.group, index),
     });
@@ -257,7 +276,7 @@ export class Replica {
   }
 
   #leaderChanged(leaderId: NodeId): void {
-    this.#leaderDiskFull = false;
+    this.#leaderFullUntilMs = 0;
     if (this.raft.role !== 'leader') this.#proposer.drop();
     this.writes.leaderChanged(leaderId);
     const { term } = this.raft;
@@ -281,12 +300,18 @@ export class Replica {
     this.#ticker = this.#env.clock.after(TICK_MS, () => this.#tick());
   }
 
-  /** A leader whose disk fills up, or is no longer full, says so: the others then refuse writes at their door. */
+  /** A leader whose disk is full says so, now and then, and once when it no longer is: the others refuse at their door. */
   #noticeDiskFull(): void {
+    const nowMs = this.#env.clock.monotonicMs();
     const full = this.raft.role === 'leader' && this.diskFull;
-    if (full === this.#toldDiskFull) return;
+    if (full === this.#toldDiskFull && (!full || nowMs < this.#tellAgainMs)) return;
     this.#toldDiskFull = full;
+    this.#tellAgainMs = nowMs + TELL_DISK_FULL_EVERY_MS;
     if (this.raft.role === 'leader') this.#tellDiskFull(this.raft.quorum.voters, full);
+  }
+
+  #hearDiskFull(full: boolean): void {
+    this.#leaderFullUntilMs = full ? this.#env.clock.monotonicMs() + BELIEVE_DISK_FULL_MS : 0;
   }
 
   #tellDiskFull(peers: readonly NodeId[], full: boolean): void {

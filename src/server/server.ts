@@ -14,6 +14,7 @@ import type { Connection, Env, Listener, Store, Timer } from '../lib/env.ts';
 import { DEFAULT_LIMITS } from '../raft/limits.ts';
 import { Client } from '../resp/client.ts';
 import { ClientConnection, type ConnectionLimits, DEFAULT_CONNECTION_LIMITS } from '../resp/connection.ts';
+import { DEFAULT_CHECKPOINTS } from './checkpointer.ts';
 import { allCommands } from './command-table.ts';
 import type { Member, PeerStatus, ServerContext } from './context.ts';
 import { type Identity, openDataDirectory } from './data-directory.ts';
@@ -178,6 +179,7 @@ class Server implements RunningServer, ServerContext {
       memoryBytesMax: config.maxmemory,
       commandTimeoutMs: config.commandTimeoutMs,
       reads: config.reads,
+      checkpoints: DEFAULT_CHECKPOINTS,
       transport: links,
       nameOf: (id) => this.members.find((member) => member.id === id)?.name ?? `${id}`,
       onFatal: this.#onFatal,
@@ -243,7 +245,13 @@ class Server implements RunningServer, ServerContext {
   }
 
   #resumeClients(): void {
-    for (const connection of this.#connections) connection.resume();
+    // Whoever is served goes to the end of the row, so that when room is short everybody's turn comes.
+    for (const connection of [...this.#connections]) {
+      if (this.#executor.congested) return;
+      if (!this.#connections.delete(connection)) continue;
+      this.#connections.add(connection);
+      connection.resume();
+    }
   }
 
   #keepHouse(): void {
@@ -269,9 +277,11 @@ class Server implements RunningServer, ServerContext {
     this.#env.log.notice('stopping', { clients: this.clients.size });
     for (const listener of this.#listeners) listener.close();
     for (const connection of this.#connections) connection.finish();
-    this.replica.giveUpLeadership();
     const untilMs = this.clock.monotonicMs() + DRAIN_MS_MAX;
-    while (this.clock.monotonicMs() < untilMs && !this.#drained()) await this.#pause(DRAIN_STEP_MS);
+    while (this.clock.monotonicMs() < untilMs && !this.#drained()) {
+      this.replica.giveUpLeadership();
+      await this.#pause(DRAIN_STEP_MS);
+    }
     await this.#close();
     this.#env.log.notice('stopped');
   }

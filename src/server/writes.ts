@@ -52,6 +52,11 @@ const OUTSTANDING_BYTES_MAX = 16 << 20;
 const OUTSTANDING_WRITES_MAX = 65_536;
 /** A larger turn makes several runs, so that entries have their size. */
 const RUN_BYTES_MAX = 128 << 10;
+/**
+ * Numbers sent and not settled. Over this nothing new is sent: where so much is not confirmed, more would not be, and
+ * what was not sent can be refused with certainty.
+ */
+const UNSETTLED_WRITES_MAX = 2 * OUTSTANDING_WRITES_MAX;
 const RETRY_MS = 500;
 const RETRY_MS_MAX = 4000;
 
@@ -150,13 +155,13 @@ export class Writes {
       return;
     }
     if (this.#sent.length === 0) this.#retryLater(RETRY_MS);
-    for (const run of this.#unsent) {
+    while (this.#unsent.length > 0 && this.#nextSeq - this.#settledSeq <= UNSETTLED_WRITES_MAX) {
+      const run = this.#unsent.shift()!;
       run.firstSeq = this.#nextSeq;
       this.#nextSeq += run.count;
       this.#send(run);
       this.#sent.push(run);
     }
-    this.#unsent = [];
   }
 
   #send(run: Run): void {

@@ -48,7 +48,6 @@ test('the window holds what was sent and not acknowledged, is full at its bounds
             progress.becomeProbe();
             inflight = [];
           } else if (progress.stalled(nowMs)) {
-            if (progress.windowFull && progress.state === 'replicate') inflight.shift();
             progress.lossSuspected(nowMs);
           }
         }

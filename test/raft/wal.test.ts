@@ -67,6 +67,18 @@ describe('group commit', () => {
     expect([...outcomes].sort()).toEqual(['1 11', '2 22']);
   });
 
+  test('what is read back ends before what is being written, of which some may be seen', async () => {
+    const world = new WalWorld();
+    const { wal } = await world.open();
+    await world.save(wal, saveOf({ entries: [entry(1, 1, 'x'.repeat(700))] }));
+    for (let index = 2; index < 100; index++) {
+      const saved = world.save(wal, saveOf({ entries: [entry(index, 1, 'x'.repeat(700))] }));
+      const read = await world.read(wal, index - 1);
+      expect(read[0]!.index).toBe(index - 1);
+      await saved;
+    }
+  });
+
   test('since when the disk has been at a write is known until it is durable', async () => {
     const world = new WalWorld();
     const { wal } = await world.open();

@@ -7,6 +7,7 @@ import { ByteReader, ByteWriter } from '../../src/lib/bytes.ts';
 import type { Address, Env, Log } from '../../src/lib/env.ts';
 import { DEFAULT_LIMITS, type RaftLimits } from '../../src/raft/limits.ts';
 import type { NodeId } from '../../src/raft/types.ts';
+import { type CheckpointLimits, DEFAULT_CHECKPOINTS } from '../../src/server/checkpointer.ts';
 import { PeerLinks } from '../../src/server/peer-links.ts';
 import { decodePeerMessage, encodePeerMessage, type PeerMessage } from '../../src/server/peer-message.ts';
 import { Replica } from '../../src/server/replica.ts';
@@ -25,6 +26,7 @@ export interface ClusterOptions {
   readonly memoryBytesMax?: number;
   readonly walSegmentBytes?: number;
   readonly commandTimeoutMs?: number;
+  readonly checkpoints?: CheckpointLimits;
   /**
    * What joins the servers. `packets` may lose, double and reorder every one; `streams` are the real links over
    * simulated connections. Partitions and delays are the same for both.
@@ -50,8 +52,8 @@ export const GROUP = 1;
 /** One server: what lasts (disk, store, clock) and, while it is up, its present life. */
 export class SimServer {
   readonly id: NodeId;
-  readonly disk: SimDisk;
-  readonly store: SimStore;
+  disk: SimDisk;
+  store: SimStore;
   readonly clockFaults: ClockFaults;
   readonly #cluster: Cluster;
   life: Life | undefined;
@@ -79,6 +81,14 @@ export class SimServer {
 
   get isLeader(): boolean {
     return this.replica?.raft.role === 'leader';
+  }
+
+  /** Whoever holds the data of a server that is down has replaced them by nothing. */
+  loseDisk(): void {
+    const { scheduler, random } = this.#cluster;
+    const faults: DiskFaults = { ...GOOD_DISK };
+    this.disk = new SimDisk(scheduler, random.split(), faults);
+    this.store = new SimStore(scheduler, random.split(), faults);
   }
 
   start(): void {
@@ -115,6 +125,7 @@ export class SimServer {
       transport: { send: (to, messages) => this.#send(to, messages) },
       onFatal,
       nameOf: (id) => `n${id}`,
+      checkpoints: options.checkpoints ?? DEFAULT_CHECKPOINTS,
       onRoom: () => {},
     }).then((replica) => {
       if (!life.alive) return;

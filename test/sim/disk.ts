@@ -43,16 +43,18 @@ export class SimDisk {
 
   /** The power fails: of what is being written, any sectors may have reached the disk. */
   crash(): void {
-    for (const write of this.#underWay) {
-      const keep = this.#random.pick([0, 0.5, 1]);
-      for (let at = 0; at < write.bytes.length; ) {
-        const sectorEnd = (Math.floor((write.offset + at) / SECTOR_BYTES) + 1) * SECTOR_BYTES - write.offset;
-        const end = Math.min(sectorEnd, write.bytes.length);
-        if (this.#random.chance(keep)) write.content.set(write.bytes.subarray(at, end), write.offset + at);
-        at = end;
-      }
-    }
+    for (const write of this.#underWay) this.#writeSome(write, this.#random.pick([0, 0.5, 1]));
     this.#underWay = new Set();
+  }
+
+  /** Each sector of it with the given chance. */
+  #writeSome({ content, offset, bytes }: PendingWrite, chance: number): void {
+    for (let at = 0; at < bytes.length; ) {
+      const sectorEnd = (Math.floor((offset + at) / SECTOR_BYTES) + 1) * SECTOR_BYTES - offset;
+      const end = Math.min(sectorEnd, bytes.length);
+      if (this.#random.chance(chance)) content.set(bytes.subarray(at, end), offset + at);
+      at = end;
+    }
   }
 
   #latencyMs(): number {
@@ -109,6 +111,8 @@ export class SimDisk {
         assert(offset + bytes.length <= content.length, 'a write fits the file', offset, bytes.length);
         const write = { content, offset, bytes };
         this.#underWay.add(write);
+        // Who reads meanwhile may see some of it.
+        if (this.#random.chance(0.3)) this.#writeSome(write, 0.5);
         const finish = () => {
           this.#underWay.delete(write);
           if (this.faults.failNextWrite) {

@@ -91,6 +91,12 @@ class Swarm {
       memoryBytesMax: random.pick([1024, 4096, 1 << 20]),
       walSegmentBytes: random.pick([8 << 10, 32 << 10]),
       commandTimeoutMs: random.pick([5000, 5000, 200]),
+      // Checkpoints every few entries, so that the log is cut all the time, or nearly never.
+      checkpoints: {
+        dirtyBytesMax: 1 << 20,
+        entriesMax: random.pick([10, 50, 100_000]),
+        intervalMs: random.pick([300, 10_000]),
+      },
       // Short timeouts make many elections, and several candidates at once.
       limits: random.pick([
         {},
