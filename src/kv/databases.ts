@@ -19,31 +19,34 @@ export function hasExpired(expireAtMs: number, nowMs: number): boolean {
   return nowMs > expireAtMs;
 }
 
-export class ReadDatabase implements Database {
-  readonly #keyspace: Keyspace;
-  readonly #db: number;
-  readonly #moment: Moment;
+/** What reading and writing have in common. */
+class DatabaseView {
+  protected readonly keyspace: Keyspace;
+  protected readonly db: number;
+  protected readonly moment: Moment;
 
   constructor(keyspace: Keyspace, db: number, moment: Moment) {
-    this.#keyspace = keyspace;
-    this.#db = db;
-    this.#moment = moment;
+    this.keyspace = keyspace;
+    this.db = db;
+    this.moment = moment;
   }
 
   get nowMs(): number {
-    return this.#moment.nowMs;
+    return this.moment.nowMs;
   }
 
   get stringBytesMax(): number {
-    return this.#moment.stringBytesMax;
+    return this.moment.stringBytesMax;
   }
 
   get size(): number {
-    return this.#keyspace.sizeOf(this.#db);
+    return this.keyspace.sizeOf(this.db);
   }
+}
 
+export class ReadDatabase extends DatabaseView implements Database {
   get(key: Uint8Array): Value | undefined {
-    const record = this.#keyspace.lookup(this.#db, this.#keyspace.name(key));
+    const record = this.keyspace.lookup(this.db, this.keyspace.name(key));
     return record === undefined || hasExpired(record.expireAtMs, this.nowMs) ? undefined : record;
   }
 
@@ -60,48 +63,26 @@ export class ReadDatabase implements Database {
   }
 }
 
-export class WriteDatabase implements Database {
-  readonly #keyspace: Keyspace;
-  readonly #db: number;
-  readonly #moment: Moment;
-
-  constructor(keyspace: Keyspace, db: number, moment: Moment) {
-    this.#keyspace = keyspace;
-    this.#db = db;
-    this.#moment = moment;
-  }
-
-  get nowMs(): number {
-    return this.#moment.nowMs;
-  }
-
-  get stringBytesMax(): number {
-    return this.#moment.stringBytesMax;
-  }
-
-  get size(): number {
-    return this.#keyspace.sizeOf(this.#db);
-  }
-
+export class WriteDatabase extends DatabaseView implements Database {
   get(key: Uint8Array): Value | undefined {
-    const name = this.#keyspace.name(key);
-    const record = this.#keyspace.lookup(this.#db, name);
+    const name = this.keyspace.name(key);
+    const record = this.keyspace.lookup(this.db, name);
     if (record === undefined || !hasExpired(record.expireAtMs, this.nowMs)) return record;
-    this.#keyspace.expire(this.#db, name, this.#moment.version);
+    this.keyspace.expire(this.db, name, this.moment.version);
     return undefined;
   }
 
   set(key: Uint8Array, value: Value): void {
-    this.#keyspace.put(this.#db, this.#keyspace.name(key), value, this.#moment.version);
+    this.keyspace.put(this.db, this.keyspace.name(key), value, this.moment.version);
   }
 
   delete(key: Uint8Array): boolean {
     const live = this.get(key) !== undefined;
-    if (live) this.#keyspace.remove(this.#db, this.#keyspace.name(key), this.#moment.version);
+    if (live) this.keyspace.remove(this.db, this.keyspace.name(key), this.moment.version);
     return live;
   }
 
   flushAll(): void {
-    this.#keyspace.flush();
+    this.keyspace.flush();
   }
 }

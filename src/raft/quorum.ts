@@ -14,6 +14,10 @@ export class Quorum {
     this.voters = voters;
   }
 
+  others(than: NodeId): NodeId[] {
+    return this.voters.filter((voter) => voter !== than);
+  }
+
   get majority(): number {
     return Math.floor(this.voters.length / 2) + 1;
   }

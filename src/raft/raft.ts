@@ -332,7 +332,7 @@ export class Raft {
     this.leaderId = NOBODY;
     this.#votes = new Votes(this.quorum);
     const { lastIndex: lastLogIndex, lastTerm: lastLogTerm } = this.log;
-    for (const to of this.#others()) {
+    for (const to of this.quorum.others(this.id)) {
       this.send({ type: 'PreVote', ...this.#to(to), term: this.term + 1, lastLogIndex, lastLogTerm });
     }
     this.#countVote(this.id, true);
@@ -351,7 +351,7 @@ export class Raft {
     this.#ownVoteToken = this.#lastToken + 1;
     const { lastIndex: lastLogIndex, lastTerm: lastLogTerm } = this.log;
     const request = { type: 'RequestVote' as const, lastLogIndex, lastLogTerm, leadershipTransfer };
-    for (const to of this.#others()) this.#sendAfterSave({ ...request, ...this.#to(to) });
+    for (const to of this.quorum.others(this.id)) this.#sendAfterSave({ ...request, ...this.#to(to) });
   }
 
   /** An election that nobody wins is tried again sooner than a leader is suspected: nobody is leading meanwhile. */
@@ -420,10 +420,6 @@ export class Raft {
     };
     this.#leader.append(noop);
     for (const context of this.#pendingReads.contexts) this.#leader.requestRead({ from: this.id, context });
-  }
-
-  #others(): NodeId[] {
-    return this.quorum.voters.filter((voter) => voter !== this.id);
   }
 
   // The follower's side of replication (§5.3)

@@ -1,6 +1,7 @@
-/** The segments of the write-ahead log: what is known of each, their names, and what is done to a whole file. */
-import type { LogFile } from '../lib/env.ts';
+/** The segments of the write-ahead log: what is known of each, their names, and what is done to whole files. */
+import type { Disk, Log, LogFile } from '../lib/env.ts';
 import type { GroupId } from './types.ts';
+import { type RecordVisitor, type ScannedSegment, WalScanner } from './wal-recovery.ts';
 
 export interface Segment {
   readonly number: number;
@@ -26,14 +27,45 @@ export function isSegmentName(name: string): boolean {
   return /^\d{12}\.wal$/.test(name);
 }
 
-export function readWhole(file: LogFile): Promise<Uint8Array> {
+/**
+ * Opens and reads all segments that are there, in order, and tells `visit` of every record. Torn tails are wiped, files
+ * that were never put into use are removed. Throws CorruptionError.
+ */
+export async function openSegments(
+  place: { disk: Disk; directory: string; log: Log },
+  visit: RecordVisitor,
+): Promise<{ segments: readonly { file: LogFile; scanned: ScannedSegment }[]; nextSequence: number }> {
+  const { disk, directory, log } = place;
+  const scanner = new WalScanner(visit);
+  const files = new Map<string, LogFile>();
+  for (const name of (await disk.list(directory)).filter(isSegmentName)) {
+    const path = `${directory}/${name}`;
+    const file = await disk.openLogFile(path);
+    files.set(path, file);
+    scanner.add({ name: path, content: await readWhole(file) });
+  }
+  for (const path of scanner.unused) {
+    await files.get(path)!.close();
+    await disk.removeFile(path);
+  }
+  const segments = scanner.segments.map((scanned) => ({ file: files.get(scanned.name)!, scanned }));
+  for (const { file, scanned } of segments) {
+    if (!scanned.tornTail) continue;
+    const { name, end } = scanned;
+    log.notice('an unfinished write at the end of the log was cut off', { file: name, at: end });
+    await wipe(file, end);
+  }
+  return { segments, nextSequence: scanner.nextSequence };
+}
+
+function readWhole(file: LogFile): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     file.read(0, file.bytes, (error, content) => (error === null ? resolve(content) : reject(error)));
   });
 }
 
 /** Zeros from `offset` to the end, so that nothing of a torn write is left behind the next, shorter one. */
-export function wipe(file: LogFile, offset: number): Promise<void> {
+function wipe(file: LogFile, offset: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const zeros = new Uint8Array(file.bytes - offset);
     file.write(offset, [zeros], (error) => (error === null ? resolve() : reject(error)));

@@ -29,16 +29,8 @@ import {
   type WalItem,
 } from './wal-format.ts';
 import { ReadPoints } from './wal-read.ts';
-import { LogRebuilder, type RecoveredGroup, WalScanner } from './wal-recovery.ts';
-import {
-  isSegmentName,
-  type LogEnds,
-  REPLACED,
-  readWhole,
-  type Segment,
-  segmentName,
-  wipe,
-} from './wal-segments.ts';
+import { LogRebuilder, type RecoveredGroup } from './wal-recovery.ts';
+import { type LogEnds, openSegments, REPLACED, type Segment, segmentName } from './wal-segments.ts';
 
 export interface WalOptions {
   readonly disk: Disk;
@@ -446,40 +438,21 @@ export class Wal {
   }
 
   async #recover(): Promise<ReadonlyMap<GroupId, RecoveredGroup>> {
-    const { disk, directory, appliedIndexOf, log } = this.#options;
-    const rebuilder = new LogRebuilder(appliedIndexOf);
-    const scanner = new WalScanner((record, at) => {
+    const rebuilder = new LogRebuilder(this.#options.appliedIndexOf);
+    const opened = await openSegments(this.#options, (record, at) => {
       for (const item of record.items) {
         rebuilder.take(item);
         this.#note(item, { segment: at.segment.number, offset: at.offset, end: record.end });
         if (item.type === 'logEnd') this.#recoverLogEnd(item, at.segment.number);
       }
     });
-    const files = new Map<string, LogFile>();
-    for (const name of (await disk.list(directory)).filter(isSegmentName)) {
-      const file = await disk.openLogFile(`${directory}/${name}`);
-      files.set(name, file);
-      scanner.add({ name: `${directory}/${name}`, content: await readWhole(file) });
-    }
-    for (const scanned of scanner.segments) {
-      const file = files.get(scanned.name.slice(directory.length + 1))!;
-      if (scanned.tornTail) {
-        log.notice('an unfinished write at the end of the log was cut off', {
-          at: scanned.end,
-          file: scanned.name,
-        });
-        await wipe(file, scanned.end);
-      }
+    for (const { file, scanned } of opened.segments) {
       const { number, seed } = scanned.header;
       this.#segments.push({ number, file, seed, logEnds: this.#logEndsOf(number), begun: true });
       this.#offset = scanned.end;
       this.#durableOffset = scanned.end;
     }
-    for (const path of scanner.unused) {
-      await files.get(path.slice(directory.length + 1))!.close();
-      await disk.removeFile(path);
-    }
-    this.#nextSequence = scanner.nextSequence;
+    this.#nextSequence = opened.nextSequence;
     const groups = [...rebuilder.groups].map(([group, rebuilt]) => [group, rebuilt.finish()] as const);
     // A compaction was interrupted before it came to a segment with which the log can begin.
     while ([...(this.#segments[0]?.logEnds.values() ?? [])].includes(REPLACED)) this.#dropOldest();
