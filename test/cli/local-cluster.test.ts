@@ -8,9 +8,11 @@ import { LocalCluster } from '../../src/cli/local-cluster.ts';
 import { encodeCommand, probe } from '../../src/cli/probe.ts';
 import { type ClusterPlan, planCluster } from '../../src/cli/settings.ts';
 import { InUseError } from '../../src/lib/errors.ts';
+import { takePorts } from '../ports.ts';
 
 const fakeServer = fileURLToPath(new URL('fake-server.mjs', import.meta.url));
-let nextPort = 21_700 + (process.pid % 200) * 10;
+/** Three for each cluster. */
+let nextPort = (await takePorts(45))[0]! - 3;
 
 interface Launched {
   readonly cluster: LocalCluster;

@@ -29,12 +29,16 @@ export function converse(port: number, steps: readonly Step[]): Promise<string> 
       reject(new Error(`not closed after ${ANSWER_MS_MAX} ms; received ${JSON.stringify(output())}`));
     }, ANSWER_MS_MAX);
     socket.on('data', (bytes) => received.push(bytes));
-    socket.on('error', reject);
-    socket.on('end', () => {
+    const end = () => {
       clearTimeout(timer);
       socket.destroy();
       resolve(output());
-    });
+    };
+    // A server that closes while bytes of ours are on the way resets the connection: that is closed too.
+    socket.on('error', (error: NodeJS.ErrnoException) =>
+      error.code === 'ECONNRESET' ? end() : reject(error),
+    );
+    socket.on('end', end);
     socket.write([...steps, ['QUIT']].map(encode).join(''), 'latin1');
   });
 }

@@ -4,10 +4,10 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Redis } from 'ioredis';
+import { takePorts } from '../ports.ts';
 
 export const PROGRAM = resolve('dist/hstore.js');
 /** So large that what else a machine does in the meantime is small against it. */
@@ -111,11 +111,11 @@ export class ProcessCluster {
   /** Without starting anything. */
   static async make(count: number, flags: readonly string[] = []): Promise<ProcessCluster> {
     const directory = mkdtempSync(join(tmpdir(), 'hstore-e2e-'));
-    const ports = await freePorts(count * 2);
+    const ports = await takePorts(count);
     const members = Array.from({ length: count }, (_, i) => ({
       name: `n${i + 1}`,
       port: ports[i]!,
-      peerPort: ports[count + i]!,
+      peerPort: ports[i]! + 10_000,
     }));
     const flag = members.map(({ name, port, peerPort }) => `${name}=127.0.0.1:${port}@${peerPort}`).join(',');
     const timeouts = ['--election-timeout', `${ELECTION_TIMEOUT_MS}`];
@@ -203,15 +203,4 @@ export async function until(holds: () => boolean | Promise<boolean>, withinMs: n
     if (Date.now() > endMs) throw new Error(`not within ${withinMs} ms: ${holds.toString()}`);
     await pause(50);
   }
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const listeners = Array.from({ length: count }, () => createServer());
-  const ports: number[] = [];
-  for (const listener of listeners) {
-    await new Promise<void>((resolve) => void listener.listen(0, '127.0.0.1', resolve));
-    ports.push((listener.address() as { port: number }).port);
-  }
-  for (const listener of listeners) await new Promise((resolve) => listener.close(resolve));
-  return ports;
 }

@@ -201,7 +201,8 @@ function anyCommand(): fc.Arbitrary<string[]> {
   );
   const condition = fc.array(fc.constantFrom('NX', 'XX', 'GT', 'LT', 'gt', 'FOO'), { maxLength: 2 });
   // Beyond 2^53 hstore keeps a time only roughly.
-  const moment = fc.constantFrom('33177117420', '33177117421', '33177117420500', '-1', '0', 'x');
+  const seconds = fc.constantFrom('33177117420', '33177117421', '-1', '0', 'x');
+  const milliseconds = fc.constantFrom('33177117420000', '33177117420500', '33177117421000', '-1', '0', 'x');
   const wrongTime = fc.constantFrom('0', '-1', 'x', INT64_MAX, INT64_MIN);
   const words = (name: string, ...parts: fc.Arbitrary<string>[]): fc.Arbitrary<string[]> =>
     fc.tuple(...parts).map((rest) => [name, ...rest]);
@@ -221,9 +222,8 @@ function anyCommand(): fc.Arbitrary<string[]> {
     words('GETRANGE', key, integer, integer),
     words('SETRANGE', key, fc.constantFrom('0', '2', '9', '-1', 'x', INT64_MAX), value),
     words('SETEX', key, wrongTime, value),
-    fc
-      .tuple(fc.constantFrom('PEXPIREAT', 'EXPIREAT'), key, moment, condition)
-      .map(([name, k, at, options]) => [name, k, at, ...options]),
+    fc.tuple(key, seconds, condition).map(([k, at, options]) => ['EXPIREAT', k, at, ...options]),
+    fc.tuple(key, milliseconds, condition).map(([k, at, options]) => ['PEXPIREAT', k, at, ...options]),
     fc
       .tuple(fc.constantFrom('EXPIRE', 'PEXPIRE'), key, wrongTime, condition)
       .map(([name, k, at, options]) => [name, k, at, ...options]),

@@ -3,9 +3,10 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { connect, createServer, type Socket } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { asBuffer, fromLatin1, latin1 } from '../../src/lib/bytes.ts';
 import { ErrorReply, type Reply } from '../../src/resp/reply.ts';
+import { takePorts } from '../ports.ts';
 
 /** Without one there is nothing to compare with; where the tests must all run, that is a failure. */
 export function hasRedisServer(): boolean {
@@ -30,7 +31,7 @@ export class RedisServer {
   }
 
   static async start(): Promise<RedisServer> {
-    const port = await freePort();
+    const port = (await takePorts(1))[0]!;
     const server = spawn('redis-server', ['--port', String(port), '--save', '', '--appendonly', 'no']);
     for await (const line of server.stdout) if (String(line).includes('Ready to accept')) break;
     server.stdout.resume();
@@ -65,16 +66,6 @@ export class RedisServer {
     }
     return replies;
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
 }
 
 function encode(argv: readonly string[]): string {

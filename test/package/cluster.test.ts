@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, expect, test } from 'vitest';
+import { takePorts } from '../ports.ts';
 import { ensureBuilt, installInto, RUNTIMES } from './bundle.ts';
 
 let directory: string;
@@ -22,17 +23,13 @@ function redisCli(port: string, ...args: string[]): string {
   return stdout.toString();
 }
 
-/** Port, +1 and +2 of one that nobody is likely to use, other for every process that runs tests. */
-function firstPort(runtime: number): number {
-  return 20_000 + ((process.pid * 7 + runtime * 3) % 20_000);
-}
-
-test.each(RUNTIMES.map((runtime, i) => [runtime.name, runtime, i] as const))(
+test.each(RUNTIMES.map((runtime) => [runtime.name, runtime] as const))(
   'a cluster runs from an empty directory under %s, is used through every server, stops, and starts again',
-  async (_name, { command }, i) => {
+  async (_name, { command }) => {
     directory = mkdtempSync(join(tmpdir(), 'hstore-cluster-'));
     const script = installInto(directory);
-    const [program, ...args] = [...command, script, 'cluster', '--port', `${firstPort(i)}`];
+    const [port] = await takePorts(3);
+    const [program, ...args] = [...command, script, 'cluster', '--port', `${port}`];
     for (let life = 1; life <= 2; life++) {
       const running = spawn(program!, args, { cwd: directory, stdio: ['ignore', 'pipe', 'pipe'] });
       child = running;

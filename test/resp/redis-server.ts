@@ -5,7 +5,8 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { connect, createServer, type Socket } from 'node:net';
+import { connect, type Socket } from 'node:net';
+import { takePorts } from '../ports.ts';
 
 export const redisServerExpected =
   process.env.CI !== undefined || spawnSync('redis-server', ['--version']).status === 0;
@@ -22,7 +23,7 @@ export class RedisServer {
   }
 
   static async start(options: readonly string[] = []): Promise<RedisServer> {
-    const port = await freePort();
+    const port = (await takePorts(1))[0]!;
     const args = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--daemonize', 'no', ...options];
     const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'inherit'] });
     await new Promise<void>((resolve, reject) => {
@@ -75,14 +76,4 @@ export class RedisServer {
       await once(this.#probe, 'data');
     }
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('a TCP server has a port');
-  return address.port;
 }
