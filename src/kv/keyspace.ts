@@ -265,8 +265,9 @@ export class Keyspace {
     this.#firstUnsaved = this.#firstDirty;
     this.#era++;
     if (frozen.epoch !== this.#epoch) return;
-    this.#savedAbsent = absent;
-    this.#savedAbsentLeft = absent.length;
+    const left = this.#savedAbsent.slice(0, this.#savedAbsentLeft);
+    this.#savedAbsent = left.length === 0 ? absent : [...left, ...absent];
+    this.#savedAbsentLeft = this.#savedAbsent.length;
   }
 
   /** The store has nothing of what was frozen: it is dirty again, unless it has been written anew or flushed. */
