@@ -39,6 +39,8 @@ export const DEFAULT_CONNECTION_LIMITS: ConnectionLimits = {
 
 /** What a request costs beside its arguments: the Request, its argv and its slot in the queue. */
 const REQUEST_OVERHEAD_BYTES = 200;
+/** Replies to reads in flight may be large, and nobody knows how large before they are there. */
+const READS_IN_FLIGHT_MAX = 64;
 /** The answered part of the queue is cut off when it is so long and more than half of it. */
 const QUEUE_CUT_MIN = 256;
 
@@ -209,6 +211,7 @@ export class ClientConnection {
   #mayStart(kind: RequestKind): boolean {
     if (kind === 'local') return true;
     if (kind === 'barrier') return this.#inFlight === 0;
+    if (kind === 'read' && this.#orderedInFlight >= READS_IN_FLIGHT_MAX) return false;
     return !this.#handler.congested && (this.#orderedInFlight === 0 || this.#orderedKind === kind);
   }
 

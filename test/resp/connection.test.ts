@@ -272,6 +272,15 @@ describe('bounds', () => {
     expect(world.client.bytesIn).toBe(chunk.length);
   });
 
+  test('no more than 64 reads of a connection are in flight, since their replies may be large', () => {
+    const world = new World().receive('GET a\r\n'.repeat(200));
+    expect(world.handler.open.length).toBe(64);
+    world.handler.open[0]!.resolve(null);
+    expect(world.handler.open.length).toBe(65);
+    for (let i = 1; i < world.handler.open.length; i++) world.handler.open[i]!.resolve(null);
+    expect(world.handler.started.length).toBe(200);
+  });
+
   test('a client that reads at last gets every reply, in order', () => {
     const world = new World({ outputBytesMax: 2000, requestsMax: 10 });
     world.connection.window = 0;
