@@ -11,6 +11,7 @@ afterEach(() => cluster.end());
 
 test.each([3, 5])(
   'of %i servers the leader is killed under load: nothing acknowledged is lost',
+  { timeout: 60_000 },
   async (count) => {
     cluster = await ProcessCluster.start(count);
     const leader = cluster.leader();
@@ -21,8 +22,9 @@ test.each([3, 5])(
     const killedMs = performance.now();
     await leader.kill();
     await until(() => counter.lastAcknowledgedMs > killedMs + 50, 20_000);
-    // Commands wait while there is no leader: the longest wait is the pause that clients saw.
-    expect(counter.longestWaitMs).toBeLessThan(2 * ELECTION_TIMEOUT_MS + 500);
+    // Commands wait while there is no leader: the longest wait is the pause that clients saw. An election timeout is drawn
+    // anew each time, up to twice the configured one. (test/sim/failover.test.ts measures how often it is far less.)
+    expect(counter.longestWaitMs).toBeLessThan(2 * (2 * ELECTION_TIMEOUT_MS));
     leader.start();
     await pause(500);
     await counter.stop();
@@ -32,7 +34,6 @@ test.each([3, 5])(
     for (const server of cluster.servers) lists.check(server.port);
     await cluster.agree();
   },
-  60_000,
 );
 
 test('all servers are killed at once, and have everything when they are back', async () => {
