@@ -10,29 +10,33 @@ let cluster: ProcessCluster;
 afterEach(() => cluster.end());
 
 test.each([3, 5])(
-  'of %i servers the leader is killed under load: nothing acknowledged is lost',
-  { timeout: 60_000 },
+  'of %i servers the leader is killed under load, three times: nothing acknowledged is lost',
+  { timeout: 90_000 },
   async (count) => {
     cluster = await ProcessCluster.start(count);
-    const leader = cluster.leader();
-    const others = cluster.servers.filter((server) => server !== leader);
-    const counter = new CounterLoad(others.map(({ port }) => port));
+    const counter = new CounterLoad(cluster.servers.map(({ port }) => port));
     const lists = new ListLoad(cluster.servers.map(({ port }) => port));
-    await pause(1500);
-    const killedMs = performance.now();
-    await leader.kill();
-    await until(() => counter.lastAcknowledgedMs > killedMs + 50, 20_000);
-    // Commands wait while there is no leader: the longest wait is the pause that clients saw. An election timeout is drawn
-    // anew each time, up to twice the configured one. (test/sim/failover.test.ts measures how often it is far less.)
-    expect(counter.longestWaitMs).toBeLessThan(2 * (2 * ELECTION_TIMEOUT_MS));
-    leader.start();
-    await pause(500);
+    const pausesMs: number[] = [];
+    for (let kill = 0; kill < 3; kill++) {
+      await pause(1000);
+      const leader = cluster.leader();
+      counter.takeLongestWaitMs();
+      const killedMs = performance.now();
+      await leader.kill();
+      await until(() => counter.lastAcknowledgedMs > killedMs + 50, 20_000);
+      // Commands wait while there is no leader: the longest wait is the pause that clients saw.
+      pausesMs.push(counter.takeLongestWaitMs());
+      leader.start();
+      await cluster.ready();
+    }
     await counter.stop();
     await lists.stop();
-    await cluster.ready();
-    counter.check(Number(redisCli(others[0]!.port, 'get', 'counter').output));
+    counter.check(Number(redisCli(cluster.servers[0]!.port, 'get', 'counter').output));
     for (const server of cluster.servers) lists.check(server.port);
     await cluster.agree();
+    // Chance draws the timeouts, so one pause may be longer (test/sim/failover.test.ts counts how seldom); not two of three.
+    pausesMs.sort((a, b) => a - b);
+    expect(pausesMs[1]).toBeLessThan(2 * ELECTION_TIMEOUT_MS);
   },
 );
 

@@ -42,6 +42,13 @@ abstract class Load {
     }
   }
 
+  /** The longest wait since it was asked for last. */
+  takeLongestWaitMs(): number {
+    const { longestWaitMs } = this;
+    this.longestWaitMs = 0;
+    return longestWaitMs;
+  }
+
   async stop(): Promise<void> {
     this.#stopping = true;
     await Promise.all(this.#loops);
