@@ -54,9 +54,9 @@ function fail(error: unknown): never {
   process.exit(EXIT_FAILURE);
 }
 
-function hint({ servers, directory, requirepass }: ClusterPlan): string {
+function hint({ servers, directory, requirepass, tls }: ClusterPlan): string {
   const [first, second = first] = servers.map(({ port }) => port);
-  const auth = requirepass === '' ? '' : ' --askpass';
+  const auth = `${tls === undefined ? '' : ' --tls'}${requirepass === '' ? '' : ' --askpass'}`;
   return [
     `${servers.length} servers are running, their data are in ${directory}. Try:`,
     `  redis-cli -p ${first}${auth} set greeting hello`,

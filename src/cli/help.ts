@@ -72,6 +72,9 @@ function serverHelp(): string {
     "flags that are Redis's:",
     ...rows(DIRECTIVE_GROUPS.redis.map(flagRow)),
     '',
+    "flags for TLS, Redis's too:",
+    ...rows(DIRECTIVE_GROUPS.tls.map(flagRow)),
+    '',
     ...sources(),
     '',
     ...accepted(),
@@ -84,8 +87,9 @@ function serverHelp(): string {
 }
 
 function clusterHelp(): string {
-  const passedOn = [...DIRECTIVE_GROUPS.own, ...DIRECTIVE_GROUPS.redis].filter(
-    ({ name }) => CLUSTER_FLAGS.valued.includes(name) && name !== 'port' && name !== 'dir',
+  const { own, redis, tls } = DIRECTIVE_GROUPS;
+  const passedOn = [...own, ...redis, ...tls].filter(
+    ({ name }) => CLUSTER_FLAGS.valued.includes(name) && !['port', 'tls-port', 'dir'].includes(name),
   );
   return [
     'usage: hstore cluster [flags]',
@@ -104,6 +108,10 @@ function clusterHelp(): string {
       {
         term: '--port N',
         text: 'port of the first server, the others have the following ones (default 6379)',
+      },
+      {
+        term: '--tls-port N',
+        text: 'port of the first server for clients that speak TLS, the others have the following ones (default none)',
       },
       { term: '--dir PATH', text: 'data directory (default ./hstore-data), one below it for each server' },
       CONFIG_ROW,

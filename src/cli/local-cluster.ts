@@ -135,6 +135,7 @@ export class LocalCluster {
       const { answers, leader } = await probe({
         port: server.port,
         password: this.#options.plan.requirepass,
+        tls: this.#options.plan.tls,
       });
       if (leader !== '') return;
       if (performance.now() - toldMs > STILL_WAITING_MS) {

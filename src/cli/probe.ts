@@ -1,9 +1,12 @@
 /** A look at a server from outside, over its client port: does it answer, and does it know a leader? */
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
+import { connect as connectTls } from 'node:tls';
+import type { TlsOptions } from '../io/tls.ts';
 import { MalformedError } from '../lib/bytes.ts';
 import { ReplyDecoder } from '../resp/decode.ts';
 import { ErrorReply, type Reply, VerbatimReply } from '../resp/reply.ts';
 
+const HOST = '127.0.0.1';
 const PROBE_MS_MAX = 1000;
 
 export interface Probed {
@@ -15,20 +18,32 @@ export interface Probed {
 
 const NOTHING: Probed = { answers: false, leader: '' };
 
+export interface ProbeOptions {
+  readonly port: number;
+  readonly password: string;
+  /** As the server has it; undefined: it does not speak TLS there. */
+  readonly tls?: TlsOptions | undefined;
+}
+
 /** Never fails: what cannot be reached does not answer. */
-export async function probe({ port, password }: { port: number; password: string }): Promise<Probed> {
+export async function probe({ port, password, tls }: ProbeOptions): Promise<Probed> {
   const auth = password === '' ? [] : [['AUTH', password]];
-  const replies = await ask(port, [...auth, ['PING'], ['INFO', 'raft']]);
+  const socket = tls === undefined ? connect({ host: HOST, port }) : secureSocket(port, tls);
+  const replies = await ask(socket, [...auth, ['PING'], ['INFO', 'raft']]);
   const [pong, info] = replies.slice(auth.length);
   if (pong !== 'PONG') return NOTHING;
   return { answers: true, leader: /^raft_leader_id:(.*?)\r?$/m.exec(textOf(info))?.[1] ?? '' };
 }
 
+/** It is this machine, and the server is our own: its certificate may name any other address. */
+function secureSocket(port: number, { credentials }: TlsOptions): Socket {
+  return connectTls({ ...credentials, host: HOST, port, rejectUnauthorized: false });
+}
+
 /** The replies that came in time. */
-function ask(port: number, commands: readonly (readonly string[])[]): Promise<Reply[]> {
+function ask(socket: Socket, commands: readonly (readonly string[])[]): Promise<Reply[]> {
   return new Promise((resolve) => {
     const replies: Reply[] = [];
-    const socket = connect({ host: '127.0.0.1', port });
     const finish = (): void => {
       clearTimeout(timer);
       socket.destroy();

@@ -1,16 +1,18 @@
 /**
  * `hstore server`: one server in this process, from its settings to its last line.
  *
- *   0   stopped by SIGTERM or SIGINT, in order       1   it could not start, or the disk failed
+ *   0   stopped by SIGTERM, SIGINT or SHUTDOWN       1   it could not start, or the disk failed
  *   2   a mistake in flags, environment or file     70   a bug: the stack is in the log
  */
 
 import type { Config, LogLevel } from '../config/config.ts';
 import { createEnv, type SystemEnv } from '../io/env.ts';
+import type { TlsOptions } from '../io/tls.ts';
 import type { Env } from '../lib/env.ts';
 import { EXIT_BUG, EXIT_FAILURE, failureLine } from './failure.ts';
 import { readServerSettings } from './settings.ts';
 import { onStopSignals, watchParent } from './signals.ts';
+import { readTlsOptions } from './tls-options.ts';
 
 export interface RunningServer {
   stop(): Promise<void>;
@@ -19,7 +21,11 @@ export interface RunningServer {
 export type StartServer = (
   env: Env,
   config: Config,
-  options: { readonly version: string; readonly onFatal: (error: Error) => void },
+  options: {
+    readonly version: string;
+    readonly onFatal: (error: Error) => void;
+    readonly onShutdown: () => void;
+  },
 ) => Promise<RunningServer>;
 
 /** The launcher's process id, in the environment of its servers: with it they end too. */
@@ -31,7 +37,7 @@ export async function serverMode(
   { version, startServer }: { version: string; startServer: StartServer },
 ): Promise<void> {
   const config = readServerSettings(args, process.env);
-  const env = openEnv(config);
+  const env = openEnv(config, readTlsOptions(config));
   onBug((error) =>
     die(env, config, EXIT_BUG, 'a bug in hstore has stopped this server; please report it', error),
   );
@@ -49,7 +55,7 @@ export async function serverMode(
   if (process.env[LAUNCHER_VARIABLE] === `${process.ppid}`) watchParent(stop);
   try {
     const onFatal = (error: Error): void => die(env, config, EXIT_FAILURE, 'this server cannot go on', error);
-    running = await startServer(env, config, { version, onFatal });
+    running = await startServer(env, config, { version, onFatal, onShutdown: stop });
   } catch (error) {
     if (isBug(error)) throw error;
     if (config.logfile !== '') env.log.warning('cannot start', { error: failureLine(error) });
@@ -58,15 +64,15 @@ export async function serverMode(
   }
 }
 
-function openEnv(config: Config): SystemEnv {
-  const env = openLog(config);
+function openEnv(config: Config, tls: TlsOptions | undefined): SystemEnv {
+  const env = openLog(config, tls);
   config.onChange('loglevel', (level) => {
     env.log.level = level as LogLevel;
   });
   return env;
 }
 
-function openLog(config: Config): SystemEnv {
+function openLog(config: Config, tls: TlsOptions | undefined): SystemEnv {
   try {
     return createEnv({
       log: { level: config.loglevel, file: config.logfile },
@@ -76,6 +82,7 @@ function openLog(config: Config): SystemEnv {
           return config.tcpKeepaliveMs;
         },
       },
+      tls,
     });
   } catch (error) {
     console.error(`hstore: cannot open the log file ${config.logfile}: ${failureLine(error)}`);

@@ -17,7 +17,9 @@ import {
   variableName,
 } from '../config/sources.ts';
 import { DIRECTIVES, type Directive } from '../config/table.ts';
+import type { TlsOptions } from '../io/tls.ts';
 import { ConfigError } from '../lib/errors.ts';
+import { readTlsOptions } from './tls-options.ts';
 
 type Flag = readonly [name: string, value: string];
 
@@ -46,9 +48,9 @@ export const LAUNCHER_DIRECTIVES: readonly Directive[] = [
 
 /** What the launcher decides for each of its servers, so that it is not asked for. */
 const PER_SERVER = ['id', 'cluster', 'bind', 'logfile'];
-const BY_LAUNCHER = [...PER_SERVER, 'port', 'dir'];
+const BY_LAUNCHER = [...PER_SERVER, 'port', 'tls-port', 'dir'];
 /** Handed on where other users of the machine cannot see them, as they can arguments. */
-const SECRETS = ['requirepass', 'cluster-secret'];
+const SECRETS = ['requirepass', 'cluster-secret', 'tls-key-file-pass'];
 
 export const CLUSTER_FLAGS: FlagForms = {
   valued: ['nodes', ...NAMES.filter((name) => !PER_SERVER.includes(name)), CONFIG_FLAG],
@@ -72,6 +74,7 @@ export function readServerSettings(args: readonly string[], environment: Environ
 /** One server of a local cluster, and how its process is started. */
 export interface PlannedServer {
   readonly name: string;
+  /** For clients. */
   readonly port: number;
   readonly args: readonly string[];
 }
@@ -83,6 +86,8 @@ export interface ClusterPlan {
   readonly directory: string;
   readonly restart: boolean;
   readonly requirepass: string;
+  /** What is spoken on the servers' `port`; undefined: no TLS. */
+  readonly tls: TlsOptions | undefined;
   readonly environment: Environment;
 }
 
@@ -98,24 +103,34 @@ export function planCluster(args: readonly string[], environment: Environment): 
     file: readConfigFile(flags, environment),
   });
   const nodes = Number(own.get('nodes')?.value ?? 3);
-  const members = memberAddresses(nodes, config.port);
+  const { port: plainPort, tlsPort } = config;
+  const members = memberAddresses(nodes, plainPort === 0 ? tlsPort : plainPort);
+  const tlsPorts = tlsPort === 0 ? [] : members.map((_, i) => tlsPort + i);
+  const ports = new Set([...members.flatMap(({ port, peerPort }) => [port, peerPort]), ...tlsPorts]);
+  if (plainPort !== 0 && ports.size < 2 * nodes + tlsPorts.length) {
+    throw new ConfigError(`--tls-port ${tlsPort} is too near to --port ${plainPort} for ${nodes} servers`);
+  }
+  const tls = readTlsOptions(config);
   const directory = config.isGiven('dir') ? config.dir : DEFAULT_DIRECTORY;
   const common = [...commonArgs(serverFlags), ...configArgs(flags)];
   return {
-    servers: members.map(({ name, port }) => ({
+    servers: members.map(({ name, port }, i) => ({
       name,
       port,
       args: [
         'server',
-        ...['--id', name, '--cluster', formatMembers(members), '--port', `${port}`, '--bind', CLUSTER_HOST],
+        ...['--id', name, '--cluster', formatMembers(members)],
+        ...['--port', `${plainPort === 0 ? 0 : port}`, '--bind', CLUSTER_HOST],
+        ...(tlsPort === 0 ? [] : ['--tls-port', `${tlsPorts[i]}`]),
         ...['--dir', join(directory, name), '--logfile='],
         ...common,
       ],
     })),
-    ports: members.flatMap(({ port, peerPort }) => [port, peerPort]),
+    ports: [...ports],
     directory,
     restart: own.get('restart')?.value === 'yes',
     requirepass: config.requirepass,
+    tls: plainPort === 0 ? tls : undefined,
     environment: {
       ...without(environment, [...BY_LAUNCHER, 'nodes', 'restart', 'mode']),
       ...Object.fromEntries(

@@ -8,15 +8,31 @@
  */
 import { assert } from '../lib/assert.ts';
 import { ConfigError } from '../lib/errors.ts';
-import { globMatches, isPattern } from './glob.ts';
+import { globMatchesAnyCase, isPattern } from '../lib/glob.ts';
 import { formatMembers, type MemberAddress, PEER_PORT_OFFSET, parseMembers } from './members.ts';
 import { didYouMean } from './nearest.ts';
-import { gatherSettings, type Sources } from './sources.ts';
+import { type FileChange, rewriteConfigFile } from './rewrite.ts';
+import { defaultOf, gatherSettings, MANY_WORDS, type Sources } from './sources.ts';
 import { DIRECTIVES, type Directive } from './table.ts';
 import { memoryText, parseValue } from './value.ts';
+import { type OutputBufferLimits, outputBufferLimits } from './word-lists.ts';
 
 export type Reads = 'linearizable' | 'local';
 export type LogLevel = 'debug' | 'verbose' | 'notice' | 'warning';
+export type TlsVersion = 'TLSv1.2' | 'TLSv1.3';
+
+/** Paths and password are empty where there is none. */
+export interface TlsSettings {
+  readonly certFile: string;
+  readonly keyFile: string;
+  readonly keyFilePass: string;
+  readonly caCertFile: string;
+  readonly authClients: 'no' | 'optional' | 'yes';
+  /** At least one, the lowest first. */
+  readonly protocols: readonly TlsVersion[];
+}
+
+export type DebugCommand = 'no' | 'yes' | 'local';
 
 const BY_NAME: ReadonlyMap<string, Directive> = new Map(DIRECTIVES.map((each) => [each.name, each]));
 const PORT_MAX = 65_535;
@@ -28,6 +44,8 @@ export class Config {
   readonly dir: string;
   readonly #values = new Map<string, string>();
   readonly #given: ReadonlySet<string>;
+  /** What CONFIG SET has changed. */
+  readonly #changed = new Set<string>();
   readonly #listeners = new Map<string, ((value: string) => void)[]>();
 
   /** Throws ConfigError: one line that says what is wrong where. */
@@ -35,7 +53,7 @@ export class Config {
     const settings = gatherSettings(DIRECTIVES, sources);
     this.configFile = sources.file?.path ?? '';
     this.#given = new Set(settings.keys());
-    for (const directive of DIRECTIVES) {
+    for (const directive of DIRECTIVES.filter(({ aliasOf }) => aliasOf === undefined)) {
       this.#values.set(directive.name, settings.get(directive.name)?.value ?? defaultOf(directive));
     }
     this.dir = this.isGiven('dir') ? this.#text('dir') : `./hstore-data/${this.id}`;
@@ -61,9 +79,15 @@ export class Config {
     return members.length > 0 ? members : [this.#alone()];
   }
 
+  /** Where clients speak without TLS; 0: nowhere. */
   get port(): number {
     if (this.isGiven('port')) return this.#number('port');
     return this.#ownEntry()?.port ?? this.#number('port');
+  }
+
+  /** Where clients speak TLS; 0: nowhere. */
+  get tlsPort(): number {
+    return this.#number('tls-port');
   }
 
   /** At least one. */
@@ -121,7 +145,7 @@ export class Config {
     return this.#text('logfile');
   }
 
-  /** Bytes. */
+  /** Bytes; 0: no bound. */
   get maxmemory(): number {
     return this.#number('maxmemory');
   }
@@ -153,8 +177,59 @@ export class Config {
     return this.#number('client-query-buffer-limit');
   }
 
+  /** Undefined: neither clients nor peers speak TLS. */
+  get tls(): TlsSettings | undefined {
+    if (this.tlsPort === 0 && !this.tlsCluster) return undefined;
+    const caCertFile = this.#text('tls-ca-cert-file');
+    return {
+      certFile: this.#text('tls-cert-file'),
+      keyFile: this.#text('tls-key-file'),
+      keyFilePass: this.#text('tls-key-file-pass'),
+      caCertFile,
+      // Without an authority there is nothing that a certificate could be held against.
+      authClients: caCertFile === '' ? 'no' : (this.#text('tls-auth-clients') as TlsSettings['authClients']),
+      protocols: this.#text('tls-protocols').split(' ') as TlsVersion[],
+    };
+  }
+
+  get tlsCluster(): boolean {
+    return this.#text('tls-cluster') === 'yes';
+  }
+
+  get clientOutputBufferLimits(): OutputBufferLimits {
+    return outputBufferLimits(this.#text('client-output-buffer-limit'));
+  }
+
   get databases(): number {
     return this.#number('databases');
+  }
+
+  /** Microseconds; -1: nothing is slow. */
+  get slowlogLogSlowerThan(): number {
+    return this.#number('slowlog-log-slower-than');
+  }
+
+  get slowlogMaxLen(): number {
+    return this.#number('slowlog-max-len');
+  }
+
+  /** 0: off. */
+  get latencyMonitorThresholdMs(): number {
+    return this.#number('latency-monitor-threshold');
+  }
+
+  get latencyTracking(): boolean {
+    return this.#text('latency-tracking') === 'yes';
+  }
+
+  /** As they are shown: `99.9`. */
+  get latencyPercentiles(): readonly string[] {
+    const text = this.#text('latency-tracking-info-percentiles');
+    return text === '' ? [] : text.split(' ');
+  }
+
+  get enableDebugCommand(): DebugCommand {
+    return this.#text('enable-debug-command') as DebugCommand;
   }
 
   // CONFIG
@@ -165,10 +240,9 @@ export class Config {
       const directive = BY_NAME.get(pattern.toLowerCase());
       return directive === undefined || directive.secret ? [] : [[pattern, this.#shown(directive.name)]];
     }
-    return DIRECTIVES.filter(({ name, secret }) => !secret && globMatches(pattern, name)).map(({ name }) => [
-      name,
-      this.#shown(name),
-    ]);
+    return DIRECTIVES.filter(({ name, secret }) => !secret && globMatchesAnyCase(pattern, name)).map(
+      ({ name }) => [name, this.#shown(name)],
+    );
   }
 
   /** CONFIG SET, all pairs or none. The text of the error after `ERR `; undefined when it is done. */
@@ -187,17 +261,36 @@ export class Config {
     const changes: [string, string][] = [];
     for (const [name, text] of pairs) {
       const directive = BY_NAME.get(name.toLowerCase())!;
-      const parsed = parseValue(directive.type, text);
+      const current = this.#text(directive.aliasOf ?? directive.name);
+      const parsed = parseValue(directive.type, text, current);
       if (!parsed.ok) return setFailed(directive.name, parsed.reason);
-      if (directive.change === 'fixed' && parsed.value !== this.#text(directive.name)) {
+      if (directive.change === 'fixed' && parsed.value !== current) {
         return setFailed(directive.name, "can't set immutable config");
       }
-      if (parsed.value !== this.#text(directive.name)) changes.push([directive.name, parsed.value]);
+      if (parsed.value !== current) changes.push([directive.aliasOf ?? directive.name, parsed.value]);
     }
-    for (const [name, value] of changes) this.#values.set(name, value);
+    for (const [name, value] of changes) {
+      this.#values.set(name, value);
+      this.#changed.add(name);
+    }
     for (const [name, value] of changes)
       for (const listener of this.#listeners.get(name) ?? []) listener(value);
     return undefined;
+  }
+
+  /**
+   * CONFIG REWRITE: the text of the file with what CONFIG SET has changed. What flags and environment say is not written:
+   * it is said again at the next start, perhaps to several servers that share the file.
+   */
+  rewritten(fileText: string): string {
+    const changes = [...this.#changed].map((name): FileChange => {
+      const directive = BY_NAME.get(name)!;
+      const value = this.#text(name);
+      const names = [name, ...DIRECTIVES.filter((each) => each.aliasOf === name).map((each) => each.name)];
+      const text = directive.type.kind === 'memory' ? memoryText(Number(value)) : value;
+      return { names, text, words: MANY_WORDS.includes(name), isDefault: value === defaultOf(directive) };
+    });
+    return rewriteConfigFile(fileText, changes);
   }
 
   /** Calls `listener` when CONFIG SET has given `name` another value. */
@@ -207,7 +300,7 @@ export class Config {
   }
 
   #text(name: string): string {
-    const value = this.#values.get(name);
+    const value = this.#values.get(BY_NAME.get(name)?.aliasOf ?? name);
     assert(value !== undefined, 'a directive of the table', name);
     return value;
   }
@@ -226,12 +319,13 @@ export class Config {
   }
 
   #alone(): MemberAddress {
-    const peerPort = this.port + PEER_PORT_OFFSET;
+    const port = this.port === 0 ? this.tlsPort : this.port;
+    const peerPort = port + PEER_PORT_OFFSET;
     // It has no peers: where there is no room for the port there is none.
     return {
       name: this.id,
       host: this.bind[0]!,
-      port: this.port,
+      port,
       peerPort: peerPort > PORT_MAX ? 0 : peerPort,
     };
   }
@@ -244,6 +338,7 @@ export class Config {
       const meant = this.isGiven('id') ? didYouMean(this.id, names) : ': give this server its name with --id';
       throw new ConfigError(`${this.id} is not among the members ${names.join(', ')} of --cluster${meant}`);
     }
+    this.#checkTls();
     if (this.heartbeatIntervalMs * HEARTBEATS_PER_ELECTION_MIN > this.electionTimeoutMs) {
       throw new ConfigError(
         `heartbeat-interval (${this.heartbeatIntervalMs} ms) must be at most a third of ` +
@@ -257,12 +352,26 @@ export class Config {
       );
     }
   }
+
+  #checkTls(): void {
+    const { port, tlsPort, tls } = this;
+    if (port === 0 && tlsPort === 0) refuse('port 0 needs a tls-port: else no client could be served');
+    if (port === tlsPort) refuse(`port and tls-port are both ${port}`);
+    if (tls === undefined) return;
+    const asked = tlsPort === 0 ? 'tls-cluster yes' : `tls-port ${tlsPort}`;
+    if (tls.certFile === '') refuse(`${asked} needs tls-cert-file`);
+    if (tls.keyFile === '') refuse(`${asked} needs tls-key-file`);
+    if (tls.caCertFile !== '') return;
+    if (this.tlsCluster) refuse('tls-cluster yes needs tls-ca-cert-file');
+    const auth = this.#text('tls-auth-clients');
+    if (this.isGiven('tls-auth-clients') && auth !== 'no') {
+      refuse(`tls-auth-clients ${auth} needs tls-ca-cert-file`);
+    }
+  }
 }
 
-function defaultOf({ name, type, default: text }: Directive): string {
-  const parsed = parseValue(type, text);
-  assert(parsed.ok, 'a default is a valid value', name, text);
-  return parsed.value;
+function refuse(text: string): never {
+  throw new ConfigError(text);
 }
 
 function setFailed(name: string, reason: string): string {

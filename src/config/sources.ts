@@ -6,6 +6,7 @@
  *   HSTORE_COMMAND_TIMEOUT=100
  *   command-timeout 100        a line of the file
  */
+import { assert } from '../lib/assert.ts';
 import { ConfigError } from '../lib/errors.ts';
 import { type ConfigFile, parseConfigFile } from './file.ts';
 import { didYouMean, nearest } from './nearest.ts';
@@ -35,7 +36,11 @@ const OTHER_VARIABLES = ['CACHE_DIR', 'CONFIG', 'MODE', 'LAUNCHER', 'NODES', 'RE
   (name) => `HSTORE_${name}`,
 );
 /** Directives whose value may be several words of a line. */
-const MANY_WORDS = ['bind', 'save'];
+export const MANY_WORDS: readonly string[] = [
+  ...['bind', 'save', 'client-output-buffer-limit', 'latency-tracking-info-percentiles'],
+];
+/** Of these, the ones to which every line of a file adds, as in redis.conf. */
+const MANY_LINES = ['save'];
 
 export interface FlagForms {
   /** Names of flags that take a value. */
@@ -72,8 +77,15 @@ export function parseFlags(args: readonly string[], forms: FlagForms): [name: st
 export function gatherSettings(table: readonly Directive[], sources: Sources): Map<string, Setting> {
   const directives = new Map(table.map((directive) => [directive.name, directive]));
   const settings = new Map<string, Setting>();
-  const take = (name: string, value: string, where: string): void => {
-    settings.set(name, { value: settle(directives.get(name)!, value, where), where });
+  const take = (typed: string, text: string, where: string): void => {
+    const directive = directives.get(typed)!;
+    const name = directive.aliasOf ?? typed;
+    const value = settle(directive, {
+      text,
+      where,
+      current: settings.get(name)?.value ?? defaultOf(directive),
+    });
+    settings.set(name, { value, where });
   };
   if (sources.file !== undefined) takeFile(directives, sources.file, take);
   takeEnvironment(directives, sources.environment, take);
@@ -81,9 +93,10 @@ export function gatherSettings(table: readonly Directive[], sources: Sources): M
   return settings;
 }
 
-type Take = (name: string, value: string, where: string) => void;
+type Take = (name: string, text: string, where: string) => void;
 
 function takeFile(directives: ReadonlyMap<string, Directive>, file: ConfigFile, take: Take): void {
+  const seen = new Map<string, string>();
   for (const { key, words, where } of parseConfigFile(file)) {
     if (!directives.has(key)) {
       throw new ConfigError(`${where}: unknown key '${key}'${didYouMean(key, directives.keys())}`);
@@ -91,7 +104,11 @@ function takeFile(directives: ReadonlyMap<string, Directive>, file: ConfigFile, 
     if (words.length > 1 && !MANY_WORDS.includes(key)) {
       throw new ConfigError(`${where}: '${key}' takes one value; one with spaces in it needs quotes`);
     }
-    take(key, words.join(' '), `${where}: ${key}`);
+    const text = words.join(' ');
+    const before = MANY_LINES.includes(key) ? seen.get(key) : undefined;
+    const all = before === undefined || before === '' || text === '' ? text : `${before} ${text}`;
+    seen.set(key, all);
+    take(key, all, `${where}: ${key}`);
   }
 }
 
@@ -125,13 +142,21 @@ function refuseMistyped(variable: string, known: readonly string[]): void {
   }
 }
 
+/** In its canonical form. */
+export function defaultOf({ name, type, default: text }: Directive): string {
+  const parsed = parseValue(type, text);
+  assert(parsed.ok, 'a default is a valid value', name, text);
+  return parsed.value;
+}
+
 export function variableName(directive: string): string {
   return `HSTORE_${directive.toUpperCase().replaceAll('-', '_')}`;
 }
 
-function settle(directive: Directive, text: string, where: string): string {
+function settle(directive: Directive, said: { text: string; where: string; current: string }): string {
   const { type } = directive;
-  const parsed = parseValue(type, text);
+  const { text, where, current } = said;
+  const parsed = parseValue(type, text, current);
   const shown = directive.secret || directive.name === 'requirepass' ? 'value' : `value '${text}'`;
   if (!parsed.ok) {
     const meant = type.kind === 'choice' ? didYouMean(text, type.values) : '';

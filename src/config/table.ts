@@ -2,13 +2,20 @@
  * Every directive of a server: the one table behind flags, environment, configuration file, CONFIG and --help.
  *
  * Names and meanings are Redis's where Redis has the directive, else etcd's. A row that reads only "accepted" exists
- * because clients, tools and Redis's own tests read or set it. There are two honest kinds of these: `fixed` ones state
- * what hstore does (it always writes its log before it answers), can be set to just that, and refuse anything else;
- * `hint` ones tune encodings and limits that change no answer, so they are stored.
+ * because clients, tools and Redis's own tests read or set it. There are two kinds of these: `fixed` ones state what
+ * hstore is (one thread), can be set to just that, and refuse anything else; `hint` ones are kept, since a tool
+ * that sets them must be able to go on, and change nothing. --help says so.
  */
 import { checkMembers } from './members.ts';
 import { NAME_FORM } from './name.ts';
 import type { ValueType } from './value.ts';
+import {
+  parseEvents,
+  parseOutputBufferLimits,
+  parsePercentiles,
+  parseSave,
+  parseTlsProtocols,
+} from './word-lists.ts';
 
 export interface Directive {
   readonly name: string;
@@ -28,6 +35,8 @@ export interface Directive {
   readonly defaultHelp?: string;
   /** Not shown to clients. */
   readonly secret?: true;
+  /** An older name of this other directive, which has the value. */
+  readonly aliasOf?: string;
 }
 
 const MB = 1024 ** 2;
@@ -35,9 +44,12 @@ const INT_MAX = 2 ** 31 - 1;
 
 const TEXT: ValueType = { kind: 'text' };
 const BOOLEAN: ValueType = { kind: 'boolean' };
-const PORT: ValueType = { kind: 'integer', min: 1, max: 65535 };
+const PORT: ValueType = { kind: 'integer', min: 0, max: 65535 };
 const ANY_INTEGER: ValueType = { kind: 'integer', min: -INT_MAX - 1, max: INT_MAX };
 const COUNT: ValueType = { kind: 'integer', min: 0, max: INT_MAX };
+const INT64_MAX = 2n ** 63n - 1n;
+const LONG_COUNT: ValueType = { kind: 'integer', min: 0, max: INT64_MAX };
+const SIZE: ValueType = { kind: 'memory', min: 0, max: 1024 ** 2 * MB };
 
 function checkName(text: string): string | undefined {
   return NAME_FORM.test(text) ? undefined : 'a name is 1 to 64 letters, digits, dots, dashes or underscores';
@@ -76,7 +88,7 @@ const OWN: readonly Directive[] = [
     type: PORT,
     default: '6379',
     change: 'startup',
-    help: 'port for clients',
+    help: 'port for clients; 0: none, where --tls-port is given',
     defaultHelp: 'as in --cluster, else 6379',
   },
   {
@@ -176,10 +188,12 @@ const OWN: readonly Directive[] = [
 const REDIS: readonly Directive[] = [
   {
     name: 'maxmemory',
-    type: { kind: 'memory', min: MB, max: 1024 ** 2 * MB },
+    type: SIZE,
     default: '512mb',
-    change: 'startup',
-    help: 'for data kept in memory; data beyond it stay on disk, and nothing is evicted',
+    change: 'runtime',
+    help:
+      'for data kept in memory; data beyond it stay on disk, and nothing is evicted; 0: no bound; CONFIG SET takes ' +
+      'effect at the next start',
   },
   {
     name: 'maxclients',
@@ -227,11 +241,140 @@ const REDIS: readonly Directive[] = [
     help: 'longest request, for new connections',
   },
   {
+    name: 'client-output-buffer-limit',
+    type: { kind: 'text', parse: parseOutputBufferLimits },
+    default: 'normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60',
+    change: 'runtime',
+    argument: 'LIMITS',
+    help:
+      'CLASS HARD SOFT SECONDS, once or several times: a client of the class whose replies wait in more than HARD bytes, ' +
+      'or for SECONDS in more than SOFT, is disconnected; 0: no limit',
+  },
+  {
+    name: 'slowlog-log-slower-than',
+    type: { kind: 'integer', min: -1, max: INT64_MAX },
+    default: '10000',
+    change: 'runtime',
+    argument: 'USEC',
+    help: 'a command that takes this long, from its arrival to its reply, is in SLOWLOG; -1: none',
+  },
+  {
+    name: 'slowlog-max-len',
+    type: LONG_COUNT,
+    default: '128',
+    change: 'runtime',
+    help: 'how many of them SLOWLOG keeps',
+  },
+  {
+    name: 'latency-monitor-threshold',
+    type: LONG_COUNT,
+    default: '0',
+    change: 'runtime',
+    argument: 'MS',
+    help: 'what takes this long is in LATENCY; 0: nothing is',
+  },
+  {
+    name: 'latency-tracking',
+    type: BOOLEAN,
+    default: 'yes',
+    change: 'runtime',
+    help: 'count how long commands take, for LATENCY HISTOGRAM and INFO latencystats',
+  },
+  {
+    name: 'latency-tracking-info-percentiles',
+    type: { kind: 'text', parse: parsePercentiles },
+    default: '50 99 99.9',
+    change: 'runtime',
+    argument: 'LIST',
+    help: 'percentiles that INFO latencystats shows',
+  },
+  {
+    name: 'enable-debug-command',
+    type: { kind: 'choice', values: ['no', 'yes', 'local'] },
+    default: 'no',
+    change: 'startup',
+    help: 'who may use DEBUG; local: clients on this machine',
+  },
+  {
     name: 'databases',
     type: { kind: 'integer', min: 16, max: 16 },
     default: '16',
     change: 'startup',
     help: 'number of databases; 16 is the only value',
+  },
+];
+
+const TLS: readonly Directive[] = [
+  {
+    name: 'tls-port',
+    type: PORT,
+    default: '0',
+    change: 'startup',
+    help: 'port for clients that speak TLS; 0: none',
+    defaultHelp: 'none',
+  },
+  {
+    name: 'tls-cert-file',
+    type: TEXT,
+    default: '',
+    change: 'startup',
+    argument: 'PATH',
+    help: "this server's certificate, in PEM, with those that lead to its authority",
+    defaultHelp: 'none',
+  },
+  {
+    name: 'tls-key-file',
+    type: TEXT,
+    default: '',
+    change: 'startup',
+    argument: 'PATH',
+    help: 'private key of the certificate, in PEM',
+    defaultHelp: 'none',
+  },
+  {
+    name: 'tls-key-file-pass',
+    type: TEXT,
+    default: '',
+    change: 'startup',
+    argument: 'PASSWORD',
+    help: 'password of the key, if it is encrypted',
+    defaultHelp: 'none',
+    secret: true,
+  },
+  {
+    name: 'tls-ca-cert-file',
+    type: TEXT,
+    default: '',
+    change: 'startup',
+    argument: 'PATH',
+    help: 'certificates of the authorities that are trusted, in PEM',
+    defaultHelp: 'none',
+  },
+  {
+    name: 'tls-auth-clients',
+    type: { kind: 'choice', values: ['no', 'yes', 'optional'] },
+    default: 'optional',
+    change: 'startup',
+    help:
+      'whether clients must show a certificate of --tls-ca-cert-file; optional: one that is shown must be good ' +
+      "(Redis's default is yes)",
+  },
+  {
+    name: 'tls-protocols',
+    type: { kind: 'text', parse: parseTlsProtocols },
+    default: 'TLSv1.2 TLSv1.3',
+    change: 'startup',
+    argument: 'VERSIONS',
+    help: 'TLSv1.2, TLSv1.3 or both',
+  },
+  {
+    name: 'tls-cluster',
+    type: BOOLEAN,
+    default: 'no',
+    change: 'startup',
+    help:
+      'TLS between the servers of the cluster too, on all of them or on none; each must show a certificate of ' +
+      '--tls-ca-cert-file, in which the name is not looked at',
   },
 ];
 
@@ -248,46 +391,49 @@ const EVICTION = [
   ...['allkeys-lru', 'allkeys-lfu', 'allkeys-random', 'noeviction'],
 ];
 
-const ACCEPTED: readonly Directive[] = [
-  // Every acknowledged write is in a synced log on a majority, and there are no dumps beside it.
-  fixed('save', '', TEXT),
-  fixed('appendonly', 'yes', BOOLEAN),
-  fixed('appendfsync', 'always', { kind: 'choice', values: ['everysec', 'always', 'no'] }),
-  fixed('no-appendfsync-on-rewrite', 'no', BOOLEAN),
-  fixed('maxmemory-policy', 'noeviction', { kind: 'choice', values: EVICTION }),
-  fixed('replica-read-only', 'no', BOOLEAN),
-  fixed('min-replicas-to-write', '0', COUNT),
-  fixed('notify-keyspace-events', '', TEXT),
-  fixed('slowlog-log-slower-than', '-1', ANY_INTEGER),
-  fixed('latency-monitor-threshold', '0', COUNT),
-  fixed('enable-debug-command', 'no', { kind: 'choice', values: ['no', 'yes', 'local'] }),
-  fixed('daemonize', 'no', BOOLEAN),
-  fixed('tls-port', '0', COUNT),
-  fixed('io-threads', '1', COUNT),
+function alias(name: string, aliasOf: string): Directive {
+  const { type, default: value } = HINTS.find((each) => each.name === aliasOf)!;
+  return { name, type, default: value, change: 'hint', aliasOf };
+}
+
+const FIXED: readonly Directive[] = [fixed('daemonize', 'no', BOOLEAN), fixed('io-threads', '1', COUNT)];
+
+const HINTS: readonly Directive[] = [
+  // Whatever these say: an acknowledged write is in a synced log on a majority, nothing is evicted, any server takes it.
+  hint('save', '', { kind: 'text', parse: parseSave }),
+  hint('appendonly', 'yes', BOOLEAN),
+  hint('appendfsync', 'always', { kind: 'choice', values: ['everysec', 'always', 'no'] }),
+  hint('no-appendfsync-on-rewrite', 'no', BOOLEAN),
+  hint('stop-writes-on-bgsave-error', 'yes', BOOLEAN),
+  hint('rdbcompression', 'yes', BOOLEAN),
+  hint('rdbchecksum', 'yes', BOOLEAN),
+  hint('maxmemory-policy', 'noeviction', { kind: 'choice', values: EVICTION }),
+  hint('maxmemory-samples', '5', { kind: 'integer', min: 1, max: INT_MAX }),
+  hint('maxmemory-clients', '0', SIZE),
+  hint('replica-read-only', 'no', BOOLEAN),
+  hint('replica-serve-stale-data', 'no', BOOLEAN),
+  hint('min-replicas-to-write', '0', COUNT),
+  hint('min-replicas-max-lag', '10', COUNT),
+  hint('notify-keyspace-events', '', { kind: 'text', parse: parseEvents }),
+  hint('sanitize-dump-payload', 'no', { kind: 'choice', values: ['no', 'yes', 'clients'] }),
   // How compactly small collections are held, how fast old ones are freed: matters of memory, not of answers.
-  hint('hash-max-listpack-entries', '512'),
-  hint('hash-max-ziplist-entries', '512'),
-  hint('hash-max-listpack-value', '64'),
-  hint('hash-max-ziplist-value', '64'),
+  hint('hash-max-listpack-entries', '512', LONG_COUNT),
+  hint('hash-max-listpack-value', '64', LONG_COUNT),
   hint('list-max-listpack-size', '-2'),
-  hint('list-max-ziplist-size', '-2'),
-  hint('list-compress-depth', '0'),
-  hint('set-max-intset-entries', '512'),
-  hint('zset-max-listpack-entries', '128'),
-  hint('zset-max-ziplist-entries', '128'),
-  hint('zset-max-listpack-value', '64'),
-  hint('zset-max-ziplist-value', '64'),
+  hint('list-compress-depth', '0', COUNT),
+  hint('set-max-intset-entries', '512', LONG_COUNT),
+  hint('zset-max-listpack-entries', '128', LONG_COUNT),
+  hint('zset-max-listpack-value', '64', LONG_COUNT),
   hint('hll-sparse-max-bytes', '3000', { kind: 'memory', min: 0, max: INT_MAX }),
   hint('stream-node-max-bytes', '4096', { kind: 'memory', min: 0, max: INT_MAX }),
-  hint('stream-node-max-entries', '100'),
+  hint('stream-node-max-entries', '100', LONG_COUNT),
   hint('activerehashing', 'yes', BOOLEAN),
-  hint('hz', '10', { kind: 'integer', min: 0, max: INT_MAX }),
-  hint('lua-time-limit', '5000'),
-  hint('busy-reply-threshold', '5000'),
-  hint('slowlog-max-len', '128'),
+  hint('hz', '10', COUNT),
+  hint('dynamic-hz', 'yes', BOOLEAN),
+  hint('busy-reply-threshold', '5000', LONG_COUNT),
   hint('aof-use-rdb-preamble', 'yes', BOOLEAN),
-  hint('auto-aof-rewrite-percentage', '100'),
-  hint('auto-aof-rewrite-min-size', '64mb', { kind: 'memory', min: 0, max: 1024 ** 2 * MB }),
+  hint('auto-aof-rewrite-percentage', '100', COUNT),
+  hint('auto-aof-rewrite-min-size', '64mb', SIZE),
   hint('rdb-key-save-delay', '0'),
   hint('lazyfree-lazy-eviction', 'no', BOOLEAN),
   hint('lazyfree-lazy-expire', 'no', BOOLEAN),
@@ -296,7 +442,22 @@ const ACCEPTED: readonly Directive[] = [
   hint('lazyfree-lazy-user-flush', 'no', BOOLEAN),
 ];
 
-/** The directives as --help groups them. */
-export const DIRECTIVE_GROUPS = { own: OWN, redis: REDIS, accepted: ACCEPTED } as const;
+const ALIASES: readonly Directive[] = [
+  alias('slave-read-only', 'replica-read-only'),
+  alias('slave-serve-stale-data', 'replica-serve-stale-data'),
+  alias('min-slaves-to-write', 'min-replicas-to-write'),
+  alias('min-slaves-max-lag', 'min-replicas-max-lag'),
+  alias('hash-max-ziplist-entries', 'hash-max-listpack-entries'),
+  alias('hash-max-ziplist-value', 'hash-max-listpack-value'),
+  alias('list-max-ziplist-size', 'list-max-listpack-size'),
+  alias('zset-max-ziplist-entries', 'zset-max-listpack-entries'),
+  alias('zset-max-ziplist-value', 'zset-max-listpack-value'),
+  alias('lua-time-limit', 'busy-reply-threshold'),
+];
 
-export const DIRECTIVES: readonly Directive[] = [...OWN, ...REDIS, ...ACCEPTED];
+const ACCEPTED: readonly Directive[] = [...FIXED, ...HINTS, ...ALIASES];
+
+/** The directives as --help groups them. */
+export const DIRECTIVE_GROUPS = { own: OWN, redis: REDIS, tls: TLS, accepted: ACCEPTED } as const;
+
+export const DIRECTIVES: readonly Directive[] = [...OWN, ...REDIS, ...TLS, ...ACCEPTED];

@@ -8,7 +8,9 @@ import { unreachable } from '../lib/assert.ts';
 
 export type ValueType =
   | { readonly kind: 'text'; readonly check?: (text: string) => string | undefined }
-  | { readonly kind: 'integer'; readonly min: number; readonly max: number }
+  /** Several words with a form of their own. `current` is the value until now, which the new one may only amend. */
+  | { readonly kind: 'text'; readonly parse: (text: string, current: string) => Parsed }
+  | { readonly kind: 'integer'; readonly min: number | bigint; readonly max: number | bigint }
   | { readonly kind: 'memory'; readonly min: number; readonly max: number; readonly multipleOf?: number }
   | { readonly kind: 'boolean' }
   | { readonly kind: 'choice'; readonly values: readonly string[] };
@@ -21,10 +23,10 @@ const UNITS: Readonly<Record<string, number>> = {
   ...{ '': 1, b: 1, k: 1000, kb: 1024, m: 1000 ** 2, mb: 1024 ** 2, g: 1000 ** 3, gb: 1024 ** 3 },
 };
 
-export function parseValue(type: ValueType, text: string): Parsed {
+export function parseValue(type: ValueType, text: string, current = ''): Parsed {
   switch (type.kind) {
     case 'text':
-      return checked(text, type.check?.(text));
+      return 'parse' in type ? type.parse(text, current) : checked(text, type.check?.(text));
     case 'integer':
       return parseInteger(text, type);
     case 'memory':
@@ -44,27 +46,37 @@ function checked(value: string, reason: string | undefined): Parsed {
   return reason === undefined ? { ok: true, value } : { ok: false, reason };
 }
 
-function parseInteger(text: string, { min, max }: { min: number; max: number }): Parsed {
-  if (!/^(0|-?[1-9]\d{0,18})$/.test(text)) {
+interface Range {
+  readonly min: number | bigint;
+  readonly max: number | bigint;
+}
+
+function parseInteger(text: string, range: Range): Parsed {
+  const value = /^(0|-?[1-9]\d{0,18})$/.test(text) ? BigInt(text) : undefined;
+  // What does not fit in 64 bits is no integer to Redis.
+  if (value === undefined || BigInt.asIntN(64, value) !== value) {
     return { ok: false, reason: "argument couldn't be parsed into an integer" };
   }
-  return inRange(Number(text), min, max);
+  return inRange(value, range);
 }
 
 function parseMemory(text: string, type: { min: number; max: number; multipleOf?: number }): Parsed {
-  const [, digits, unit] = /^(\d{1,15})([a-z]*)$/i.exec(text) ?? [];
-  const factor = unit === undefined ? undefined : UNITS[unit.toLowerCase()];
-  if (digits === undefined || factor === undefined) {
-    return { ok: false, reason: 'argument must be a memory value' };
-  }
-  const bytes = Number(digits) * factor;
+  const bytes = memoryBytes(text);
+  if (bytes === undefined) return { ok: false, reason: 'argument must be a memory value' };
   if (bytes % (type.multipleOf ?? 1) !== 0) {
     return { ok: false, reason: `argument must be a multiple of ${type.multipleOf}` };
   }
-  return inRange(bytes, type.min, type.max);
+  return inRange(bytes, type);
 }
 
-function inRange(value: number, min: number, max: number): Parsed {
+/** Undefined when the text is no size: digits, and perhaps a unit. */
+export function memoryBytes(text: string): number | undefined {
+  const [, digits, unit] = /^(\d{1,15})([a-z]*)$/i.exec(text) ?? [];
+  const factor = unit === undefined ? undefined : UNITS[unit.toLowerCase()];
+  return digits === undefined || factor === undefined ? undefined : Number(digits) * factor;
+}
+
+function inRange(value: number | bigint, { min, max }: Range): Parsed {
   return checked(
     `${value}`,
     value >= min && value <= max ? undefined : `argument must be between ${min} and ${max} inclusive`,

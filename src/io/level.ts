@@ -22,8 +22,8 @@ import * as fsp from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ClassicLevel } from 'classic-level';
 import { assert } from '../lib/assert.ts';
-import type { Disk, Store, StoreBatch, Stores } from '../lib/env.ts';
-import { CorruptionError, DiskFullError, InUseError } from '../lib/errors.ts';
+import type { Disk, RangeDone, Store, StoreBatch, StoreRange, StoreSnapshot, Stores } from '../lib/env.ts';
+import { CorruptionError, DiskFullError, InUseError, SnapshotLostError } from '../lib/errors.ts';
 
 export type Level = ClassicLevel<Uint8Array, Uint8Array>;
 
@@ -121,14 +121,29 @@ export class LevelStore implements Store {
     );
   }
 
-  range(
-    { from, to, limit }: { from: Uint8Array; to: Uint8Array; limit: number },
-    done: (error: Error | null, entries: readonly (readonly [Uint8Array, Uint8Array])[]) => void,
-  ): void {
+  range({ from, to, limit }: StoreRange, done: RangeDone): void {
     this.#read(
       () => this.#level.iterator({ gte: from, lt: to, limit }).all(),
       (error, entries) => done(error, entries ?? []),
     );
+  }
+
+  snapshot(): StoreSnapshot {
+    // While LevelDB is being opened again there is nothing to take a picture of: the first `range` says so.
+    const open = !this.#closed && this.#waiting === null && this.#level.status === 'open';
+    const snapshot = open ? this.#level.snapshot() : undefined;
+    return {
+      range: ({ from, to, limit }, done) =>
+        this.#run(
+          async () => {
+            if (snapshot === undefined || this.#level.status !== 'open') throw new SnapshotLostError();
+            return this.#level.iterator({ gte: from, lt: to, limit, snapshot }).all();
+          },
+          (error, entries) => done(error, entries ?? []),
+        ),
+      // LevelDB closes it itself when it is closed. Nothing depends on the moment.
+      close: () => void snapshot?.close().catch(() => {}),
+    };
   }
 
   batch(): StoreBatch {

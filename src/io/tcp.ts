@@ -1,5 +1,5 @@
 /**
- * TCP sockets behind `Network`.
+ * TCP sockets behind `Network`. What is common to them and to TLS (tls.ts) is here too.
  *
  * Nagle's algorithm is off: whoever writes here writes once per turn, and waiting would only add delay.
  * Sockets are half open: a client may send its commands, close its side (`printf 'PING\r\n' | nc`), and still
@@ -41,35 +41,52 @@ export class TcpNetwork implements Network {
 
   listen(address: Address, onConnection: (connection: Connection) => void): Promise<Listener> {
     const server = net.createServer({ allowHalfOpen: true }, (socket) => {
-      const connection = this.#take(socket, addressOf(socket.remoteAddress, socket.remotePort));
-      onConnection(connection);
-      assert(connection.handled, 'an accepted connection has handlers');
+      tune(socket, this.#options);
+      accept(socket, onConnection);
     });
-    return new Promise((resolve, reject) => {
-      server.once('error', (error) => reject(listenError(error, address)));
-      server.listen({ host: address.host, port: address.port }, () => {
-        server.removeAllListeners('error');
-        // Out of file descriptors, most likely. The one connection is lost, listening goes on.
-        server.on('error', (error) => this.#log.warning('accept failed', { error: error.message }));
-        resolve(listenerOf(server));
-      });
-    });
+    return listenOn(server, address, this.#log);
   }
 
   connect(address: Address, events: ConnectionEvents & { onConnect: () => void }): Connection {
     const socket = net.connect({ host: address.host, port: address.port, allowHalfOpen: true });
-    const connection = this.#take(socket, address);
+    tune(socket, this.#options);
+    const connection = new SocketConnection(socket, address);
     connection.handle(events);
     socket.once('connect', () => events.onConnect());
     return connection;
   }
+}
 
-  #take(socket: net.Socket, remote: Address): TcpConnection {
-    socket.setNoDelay(true);
-    const { keepAliveMs } = this.#options;
-    socket.setKeepAlive(keepAliveMs > 0, keepAliveMs);
-    return new TcpConnection(socket, remote);
-  }
+/** What is asked of the operating system for a socket. */
+export function tune(socket: net.Socket, { keepAliveMs }: TcpOptions): void {
+  socket.setNoDelay(true);
+  socket.setKeepAlive(keepAliveMs > 0, keepAliveMs);
+}
+
+/** Hands an accepted socket over. */
+export function accept(socket: net.Socket, onConnection: (connection: Connection) => void): void {
+  const connection = new SocketConnection(socket, remoteOf(socket));
+  onConnection(connection);
+  assert(connection.handled, 'an accepted connection has handlers');
+}
+
+/** The other side of a socket that is, or was just now, connected. */
+export function remoteOf(socket: net.Socket): Address {
+  return addressOf(socket.remoteAddress, socket.remotePort);
+}
+
+/** Throws InUseError. */
+export function listenOn(server: net.Server, { host, port }: Address, log: Log): Promise<Listener> {
+  return new Promise((resolve, reject) => {
+    server.once('error', (error) => reject(listenError(error, { host, port })));
+    // As in Redis `::` is all addresses of IPv6 and none of IPv4, so that `0.0.0.0 ::` can be asked for.
+    server.listen({ host, port, ipv6Only: net.isIPv6(host) }, () => {
+      server.removeAllListeners('error');
+      // Out of file descriptors, most likely. The one connection is lost, listening goes on.
+      server.on('error', (error) => log.warning('accept failed', { error: error.message }));
+      resolve(listenerOf(server));
+    });
+  });
 }
 
 function listenerOf(server: net.Server): Listener {
@@ -87,7 +104,8 @@ function addressOf(host: string | undefined, port: number | undefined): Address 
   return host === undefined || port === undefined ? NOWHERE : { host, port };
 }
 
-class TcpConnection implements Connection {
+/** A connected socket, or one that is being connected, with or without TLS. */
+export class SocketConnection implements Connection {
   readonly remote: Address;
   readonly #socket: net.Socket;
   #events: ConnectionEvents | null = null;

@@ -8,6 +8,8 @@
  *     1 skip          fills the sequence number of a command that was given up before it was proposed
  *     2 openSession   nonce u64          only in a run of session 0
  *     3 advance       nothing but the time passes
+ *     4 transaction   watched u32 | watched times: db u8, version u64, key bytes |
+ *                     commands u32 | commands times: db u8, argc u32, argc times: length u32, bytes
  *
  * A run is what one server session sends, numbered firstSeq, firstSeq + 1, ...  The server at which a command arrives
  * encodes it once; from there on the bytes of whole runs travel unchanged, through the peer link into the leader's entry.
@@ -30,6 +32,29 @@ export const COMMAND = 0;
 export const SKIP = 1;
 export const OPEN_SESSION = 2;
 export const ADVANCE = 3;
+export const TRANSACTION = 4;
+
+/** A key of which a transaction depends: it runs only if the key's version still is this. */
+export interface WatchedKey {
+  readonly db: number;
+  readonly key: Uint8Array;
+  /** 0: there was no such key. */
+  readonly version: number;
+}
+
+export interface TransactionCommand {
+  readonly db: number;
+  readonly argv: readonly Uint8Array[];
+}
+
+/** MULTI ... EXEC: all of it happens in one operation, or nothing. */
+export interface Transaction {
+  readonly watched: readonly WatchedKey[];
+  readonly commands: readonly TransactionCommand[];
+}
+
+/** Whether there is such a command with so many arguments, the name, as typed, included. */
+export type Accepts = (name: string, argc: number, inTransaction: boolean) => boolean;
 
 /** A whole run, header included. */
 export type EncodedRun = Uint8Array;
@@ -42,12 +67,28 @@ export interface RunHeader {
 }
 
 export function encodeCommandOp(writer: ByteWriter, db: number, argv: readonly Uint8Array[]): void {
+  writer.u8(COMMAND);
+  encodeCommand(writer, db, argv);
+}
+
+function encodeCommand(writer: ByteWriter, db: number, argv: readonly Uint8Array[]): void {
   assert(db >= 0 && db < DATABASES, 'a database is one of those that SELECT knows', db);
   assert(argv.length > 0, 'a command has a name');
-  writer.u8(COMMAND);
   writer.u8(db);
   writer.u32(argv.length);
   for (const arg of argv) writer.bytes(arg);
+}
+
+export function encodeTransactionOp(writer: ByteWriter, { watched, commands }: Transaction): void {
+  writer.u8(TRANSACTION);
+  writer.u32(watched.length);
+  for (const { db, key, version } of watched) {
+    writer.u8(db);
+    writer.u64(version);
+    writer.bytes(key);
+  }
+  writer.u32(commands.length);
+  for (const { db, argv } of commands) encodeCommand(writer, db, argv);
 }
 
 export function encodeSkipOp(writer: ByteWriter): void {
@@ -103,10 +144,9 @@ export function runHeader(run: EncodedRun): RunHeader {
 
 /**
  * Whether `run` is one whole well-formed run. For what a peer sends, before it is proposed: once committed, every
- * replica must be able to apply it. `accepts` says whether there is such a write command with so many arguments, the
- * name included; the name is as the client typed it.
+ * replica must be able to apply it.
  */
-export function validateRun(run: Uint8Array, accepts?: (name: string, argc: number) => boolean): boolean {
+export function validateRun(run: Uint8Array, accepts?: Accepts): boolean {
   const reader = new ByteReader(run);
   try {
     const session = reader.u64();
@@ -125,20 +165,12 @@ export function validateRun(run: Uint8Array, accepts?: (name: string, argc: numb
   return reader.remaining === 0;
 }
 
-function validOp(
-  reader: ByteReader,
-  session: number,
-  accepts: ((name: string, argc: number) => boolean) | undefined,
-): boolean {
+function validOp(reader: ByteReader, session: number, accepts: Accepts | undefined): boolean {
   switch (reader.u8()) {
-    case COMMAND: {
-      if (session === NO_SESSION || reader.u8() >= DATABASES) return false;
-      const argc = reader.u32();
-      if (argc === 0) return false;
-      const name = reader.bytes();
-      for (let i = 1; i < argc; i++) reader.raw(reader.u32());
-      return accepts === undefined || accepts(name.toString('latin1'), argc);
-    }
+    case COMMAND:
+      return session !== NO_SESSION && validCommand(reader, accepts, false);
+    case TRANSACTION:
+      return session !== NO_SESSION && validTransaction(reader, accepts);
     case SKIP:
       return session !== NO_SESSION;
     case OPEN_SESSION:
@@ -149,4 +181,25 @@ function validOp(
     default:
       return false;
   }
+}
+
+function validCommand(reader: ByteReader, accepts: Accepts | undefined, inTransaction: boolean): boolean {
+  if (reader.u8() >= DATABASES) return false;
+  const argc = reader.u32();
+  if (argc === 0) return false;
+  const name = reader.bytes();
+  for (let i = 1; i < argc; i++) reader.raw(reader.u32());
+  return accepts === undefined || accepts(name.toString('latin1'), argc, inTransaction);
+}
+
+function validTransaction(reader: ByteReader, accepts: Accepts | undefined): boolean {
+  for (let watched = reader.u32(); watched > 0; watched--) {
+    if (reader.u8() >= DATABASES) return false;
+    if (!Number.isSafeInteger(reader.u64())) return false;
+    reader.raw(reader.u32());
+  }
+  for (let commands = reader.u32(); commands > 0; commands--) {
+    if (!validCommand(reader, accepts, true)) return false;
+  }
+  return true;
 }

@@ -6,10 +6,16 @@
  * neither clock nor turns: a host calls `fill` once per turn until it returns false, writes the batch, and reports.
  */
 import { assert } from '../lib/assert.ts';
+import { fromLatin1 } from '../lib/bytes.ts';
 import type { StoreBatch } from '../lib/env.ts';
 import type { GroupId } from '../raft/types.ts';
+import type { ClientSessions, SessionChanges } from './client-sessions.ts';
+import { NEVER } from './command.ts';
 import type { Frozen, Keyspace, Tombstone } from './keyspace.ts';
-import { encodeStored, type KeyRecord, metaKey } from './records.ts';
+import { encodeStored, type KeyRecord } from './records.ts';
+import { metaKey } from './stored-keys.ts';
+
+const NOTHING = new Uint8Array(0);
 
 export interface CheckpointEvents {
   finished(): void;
@@ -26,18 +32,21 @@ export class Checkpoint {
   readonly #group: GroupId;
   readonly #keyspace: Keyspace;
   readonly #frozen: Frozen;
+  readonly #sessions: ClientSessions;
+  readonly #sessionChanges: SessionChanges;
   readonly #meta: Uint8Array;
   readonly #events: CheckpointEvents;
   readonly #absent: Tombstone[] = [];
-  #db = 0;
+  #space = 0;
   #left: Iterator<[string, KeyRecord]>;
   #state: 'filling' | 'full' | 'over' = 'filling';
 
-  /** Freezes the keyspace. `meta` is the encoded meta record of this very moment. */
+  /** Freezes the keyspace and the sessions. `meta` is the encoded meta record of this very moment. */
   constructor(
     place: {
       group: GroupId;
       keyspace: Keyspace;
+      sessions: ClientSessions;
       appliedIndex: number;
       appliedTerm: number;
       meta: Uint8Array;
@@ -51,8 +60,10 @@ export class Checkpoint {
     this.#meta = place.meta;
     this.#events = events;
     this.#frozen = place.keyspace.freeze();
-    this.#left = this.#frozen.tables[0]!.entries();
-    this.count = this.#frozen.tables.reduce((sum, table) => sum + table.size, 1);
+    this.#sessions = place.sessions;
+    this.#sessionChanges = place.sessions.freeze();
+    this.#left = this.#frozen.spaces[0]!.records.entries();
+    this.count = this.#frozen.spaces.reduce((sum, { records }) => sum + records.size, 1);
   }
 
   /** Puts up to `entries` entries into the batch, always the same one. Whether there are more. */
@@ -61,9 +72,9 @@ export class Checkpoint {
     for (let left = entries; left > 0; ) {
       const next = this.#left.next();
       if (next.done === true) {
-        this.#db++;
-        if (this.#db === this.#frozen.tables.length) return this.#close(batch);
-        this.#left = this.#frozen.tables[this.#db]!.entries();
+        this.#space++;
+        if (this.#space === this.#frozen.spaces.length) return this.#close(batch);
+        this.#left = this.#frozen.spaces[this.#space]!.records.entries();
         continue;
       }
       this.#put(batch, next.value[0], next.value[1]);
@@ -85,20 +96,32 @@ export class Checkpoint {
     assert(this.#state !== 'over', 'a checkpoint ends once');
     this.#state = 'over';
     this.#keyspace.thaw(this.#frozen);
+    this.#sessions.thaw(this.#sessionChanges);
     this.#events.failed();
   }
 
   #put(batch: StoreBatch, name: string, record: KeyRecord): void {
-    const key = this.#frozen.storedKeys.of(this.#db, name);
+    const { space } = this.#frozen.spaces[this.#space]!;
+    const { storedKeys } = space;
+    const key = storedKeys.data(name, record.position);
     if (record.present) {
       batch.put(key, encodeStored(record));
     } else {
       batch.delete(key);
-      this.#absent.push({ db: this.#db, name, record });
+      this.#absent.push({ space, name, record });
     }
+    const { expireAtMs, storedDueMs } = record;
+    if (storedDueMs === expireAtMs) return;
+    if (storedDueMs !== NEVER) batch.delete(storedKeys.due(name, storedDueMs));
+    if (expireAtMs !== NEVER) batch.put(storedKeys.due(name, expireAtMs), NOTHING);
   }
 
   #close(batch: StoreBatch): boolean {
+    for (const [key, value] of this.#sessionChanges) {
+      if (value === undefined) batch.delete(fromLatin1(key));
+      else batch.put(fromLatin1(key), value);
+    }
+    for (const stored of this.#frozen.staleDue) batch.delete(stored);
     batch.put(metaKey(this.#group), this.#meta);
     this.#state = 'full';
     return false;

@@ -9,6 +9,7 @@
  * After Redis's src/commands/*.json: one source of truth per command.
  */
 import type { Reply } from '../resp/reply.ts';
+import type { ClientSessions, SessionMoment } from './client-sessions.ts';
 
 /** Redis's own words for what a command does; COMMAND INFO prints them. */
 export type CommandFlag =
@@ -25,7 +26,9 @@ export type CommandFlag =
   | 'no_auth'
   | 'allow_busy'
   | 'no_multi'
+  | 'no_async_loading'
   | 'sentinel'
+  | 'may_replicate'
   | 'movablekeys';
 
 /** Where a command's keys stand in argv (0 is the name): first, last (negative counts from the end) and step. */
@@ -53,9 +56,21 @@ export interface CommandArgument {
     | 'oneof'
     | 'block';
   readonly token?: string;
+  /** Which of `keySpecs` a key of this name is meant by; 0 is the first. */
+  readonly keySpec?: number;
   readonly since?: string;
+  readonly deprecatedSince?: string;
   readonly flags?: readonly ('optional' | 'multiple' | 'multiple_token')[];
   readonly arguments?: readonly CommandArgument[];
+}
+
+/** What is done to some of a command's keys, as COMMAND INFO describes it. */
+export interface KeySpecification {
+  /** Where they stand; undefined when only the command itself can tell. */
+  readonly at: KeyPositions | undefined;
+  /** RO, RW, OW, RM, access ... */
+  readonly flags: readonly string[];
+  readonly notes?: string;
 }
 
 export interface CommandRow {
@@ -65,7 +80,15 @@ export interface CommandRow {
   readonly arity: number;
   readonly flags: readonly CommandFlag[];
   readonly keys: KeyPositions;
-  readonly group: 'string' | 'generic' | 'connection' | 'server' | 'cluster' | 'transactions';
+  readonly group:
+    | 'string'
+    | 'bitmap'
+    | 'generic'
+    | 'connection'
+    | 'server'
+    | 'cluster'
+    | 'transactions'
+    | 'scripting';
   readonly since: string;
   readonly summary: string;
   readonly complexity: string;
@@ -74,28 +97,84 @@ export interface CommandRow {
   /** What the command does to its keys, in the words of COMMAND INFO's key specification: RO, RW, OW, RM, access ... */
   readonly keyFlags?: readonly string[];
   readonly keyNotes?: string;
+  /** In place of `keyFlags` and `keyNotes`, where the command does not treat all its keys alike. */
+  readonly keySpecs?: readonly KeySpecification[];
   /** Hints for clients and proxies, as COMMAND INFO gives them. */
   readonly tips?: readonly string[];
   readonly history?: readonly (readonly [version: string, change: string])[];
   readonly deprecated?: { readonly since: string; readonly replacedBy: string };
+  readonly docFlags?: readonly string[];
+  /** In what it differs from Redis's, for docs/commands.md. A sentence without its full stop. */
+  readonly differs?: string;
   readonly subcommands?: readonly CommandRow[];
+  /** Servers send it through the log for themselves; clients do not see it. */
+  readonly internal?: true;
+}
+
+/** A key in a database; for commands that touch more than the keys of argv in the client's database. */
+export interface OtherKey {
+  readonly db: number;
+  readonly key: Uint8Array;
 }
 
 export interface ReadCommand extends CommandRow {
   readonly kind: 'read';
+  /** With them the row is a container (OBJECT): the second word says which of them runs, and `run` never does. */
+  readonly subcommands?: readonly ReadCommand[];
   /** Every key of argv is in memory. */
   readonly run: (db: Database, argv: readonly Uint8Array[]) => Reply;
 }
 
 export interface WriteCommand extends CommandRow {
   readonly kind: 'write';
+  readonly subcommands?: never;
   /**
    * Refuses, before it costs a log entry, what would fail whatever the data are: wrong syntax, a bad option. Must give
    * the very reply that `run` would give.
    */
   readonly check?: (argv: readonly Uint8Array[]) => Reply | undefined;
-  /** Every key of argv is in memory. Deterministic. */
+  /** Keys beside those of `keys` that `run` will ask for: in another database, say. Must not fail on a wrong argv. */
+  readonly otherKeys?: (argv: readonly Uint8Array[], db: number) => readonly OtherKey[];
+  /** Every key of argv, and of `otherKeys`, is in memory. Deterministic. */
   readonly run: (db: Database, argv: readonly Uint8Array[]) => Reply;
+  /**
+   * With very many keys it may be carried out piece by piece, in several turns, as if it were several commands: the
+   * reply is the `sum` of the pieces' replies, or that of the `last`. What else is asked for waits for the whole.
+   */
+  readonly pieces?: 'sum' | 'last';
+}
+
+/** A command over all the keys of a database. It may take many turns, and sees one state of the data for each page. */
+export interface ScanCommand extends CommandRow {
+  readonly kind: 'scan';
+  readonly subcommands?: never;
+  /**
+   * Calls `done` once, now or later, with the reply, or with undefined as `KvStateMachine.read` does.
+   */
+  readonly run: (
+    scan: KeyScan,
+    argv: readonly Uint8Array[],
+    done: (reply: Reply | undefined) => void,
+  ) => void;
+}
+
+/** What a scan may ask about the keys of its database. See scan.ts. */
+export interface KeyScan {
+  /** Keys from a position on, about `keysMax` of them: all that are there between `from` and `next`. */
+  page(from: number, keysMax: number, done: (page: KeyPage | undefined) => void): void;
+  /** Every key of one state of the database. */
+  each(visit: (name: string) => void, done: (outcome: 'complete' | 'expired' | 'lost') => void): void;
+  /** Live or not. */
+  readonly size: number;
+  /** A number in [0, 1). */
+  chance(): number;
+}
+
+export interface KeyPage {
+  /** Live keys, in order; one character per byte. */
+  readonly names: readonly string[];
+  /** The position behind the last key looked at; undefined: that was the last. */
+  readonly next: number | undefined;
 }
 
 /** One of the databases that SELECT knows, at the time of the log entry that is being applied, or last was. */
@@ -104,16 +183,38 @@ export interface Database {
   readonly nowMs: number;
   /** No string may grow longer (proto-max-bulk-len); the same on every server, or replicas differ. */
   readonly stringBytesMax: number;
+  /** 0 to 15. */
+  readonly index: number;
+  /** Another database at the same moment, for COPY and MOVE. `index` is 0 to 15. */
+  other(index: number): Database;
   /** The live value, or undefined when the key is missing or has expired by `nowMs`. */
   get(key: Uint8Array): Value | undefined;
+  /** The same, and the key does not count as used (TYPE, TTL, EXISTS, OBJECT): for OBJECT IDLETIME. */
+  peek(key: Uint8Array): Value | undefined;
+  /**
+   * When the live key was last used on this server, in ms since 1970; undefined when there is none. Differs between
+   * servers: only a read may show it, nothing may be decided by it.
+   */
+  usedAtMs(key: Uint8Array): number | undefined;
   /** Copies what it keeps: both may be views of an entry. Bytes with a buffer of their own may be kept as they are. */
   set(key: Uint8Array, value: Value): void;
   /** Whether there was a live key to delete. An expired one is removed too. */
   delete(key: Uint8Array): boolean;
   /** Keys, those included that have expired and are not yet removed, as Redis counts them. */
   readonly size: number;
+  /** Changes with every write to the key, and is never the same again; 0 when there is no live key. */
+  versionOf(key: Uint8Array): number;
+  /** The sessions of clients, and the moment at which they are used. */
+  readonly sessions: ClientSessions;
+  readonly moment: SessionMoment;
+  /** Whether expired keys are removed in the background. */
+  setActiveExpire(active: boolean): void;
+  /** Removes all keys of this database. */
+  flush(): void;
   /** Removes all keys of all databases. */
   flushAll(): void;
+  /** All keys of one database are from now on in the other, and the other way round. */
+  swap(a: number, b: number): void;
 }
 
 /** A value at rest never changes: a write puts a new one in its place, so a checkpoint can hold on to the old. */
@@ -122,6 +223,13 @@ export interface Value {
   readonly bytes: Uint8Array;
   /** Milliseconds since 1970; `NEVER` without a time to live. */
   readonly expireAtMs: number;
+  /**
+   * Changed in place (APPEND, SETRANGE, SETBIT ...): OBJECT ENCODING says `raw`, however short it is. Part of the
+   * replicated state; a command that makes a value anew leaves it out.
+   */
+  readonly raw?: boolean;
+  /** For RESTORE IDLETIME: when it counts as last used, if not now. Not replicated. */
+  readonly usedAtMs?: number;
 }
 
 export const NEVER = Number.MAX_SAFE_INTEGER;

@@ -1,12 +1,16 @@
 /**
- * INCR, DECR, INCRBY and DECRBY: strings that are integers of 64 bits. (t_string.c, `incrDecrCommand`)
+ * Strings that are numbers: INCR, DECR, INCRBY and DECRBY for integers of 64 bits, INCRBYFLOAT for long doubles.
+ *
+ * After t_string.c of Redis 7.0: `incrDecrCommand`, `incrbyfloatCommand`.
  */
 import { asBuffer, fromLatin1 } from '../lib/bytes.ts';
-import type { Reply } from '../resp/reply.ts';
+import { ErrorReply, type Reply } from '../resp/reply.ts';
 import { type CommandArgument, type Database, NEVER, type WriteCommand } from './command.ts';
-import { DECREMENT_WOULD_OVERFLOW, NOT_AN_INTEGER, WOULD_OVERFLOW } from './errors.ts';
+import { DECREMENT_WOULD_OVERFLOW, NOT_A_FLOAT, NOT_AN_INTEGER, WOULD_OVERFLOW } from './errors.ts';
+import { addLongDoubles, formatLongDouble, parseLongDouble, ZERO } from './float.ts';
 import { addIntegers, INT64_MIN, type Integer, parseInteger } from './integer.ts';
 
+const NOT_FINITE = new ErrorReply('ERR', 'increment would produce NaN or Infinity');
 const NOTHING = asBuffer(new Uint8Array(0));
 
 /** The time to live stays. */
@@ -42,6 +46,24 @@ function checkDecrement(argv: readonly Uint8Array[]): Reply | undefined {
   const decrement = parseInteger(argv[2]!);
   if (decrement === undefined) return NOT_AN_INTEGER;
   return decrement === INT64_MIN ? DECREMENT_WOULD_OVERFLOW : undefined;
+}
+
+/** The time to live stays. */
+function addFloat(db: Database, argv: readonly Uint8Array[]): Reply {
+  const key = argv[1]!;
+  const old = db.get(key);
+  const value = old === undefined ? ZERO : parseLongDouble(old.bytes);
+  const increment = parseLongDouble(argv[2]!);
+  if (value === undefined || increment === undefined) return NOT_A_FLOAT;
+  const sum = addLongDoubles(value, increment);
+  if (sum === undefined) return NOT_FINITE;
+  const bytes = fromLatin1(formatLongDouble(sum));
+  db.set(key, { type: 'string', bytes, expireAtMs: old?.expireAtMs ?? NEVER });
+  return bytes;
+}
+
+function checkFloat(argv: readonly Uint8Array[]): Reply | undefined {
+  return parseLongDouble(argv[2]!) === undefined ? NOT_A_FLOAT : undefined;
 }
 
 const KEY: CommandArgument = { name: 'key', type: 'key' };
@@ -91,5 +113,15 @@ export const counterCommands: readonly WriteCommand[] = [
     arguments: [KEY, { name: 'decrement', type: 'integer' }],
     check: checkDecrement,
     run: subtractArgument,
+  },
+  {
+    ...COUNTER,
+    name: 'incrbyfloat',
+    arity: 3,
+    since: '2.6.0',
+    summary: 'Increment the float value of a key by the given amount',
+    arguments: [KEY, { name: 'increment', type: 'double' }],
+    check: checkFloat,
+    run: addFloat,
   },
 ];

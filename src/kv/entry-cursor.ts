@@ -17,10 +17,15 @@ import {
   OPEN_SESSION,
   RUN_HEADER_BYTES,
   SKIP,
+  TRANSACTION,
+  type Transaction,
+  type TransactionCommand,
+  type WatchedKey,
 } from './batch.ts';
 
 const HIGH = 0x1_0000_0000;
 const NOTHING = asBuffer(new Uint8Array(0));
+const NO_TRANSACTION: Transaction = { watched: [], commands: [] };
 
 export class EntryCursor {
   /** Of the entry. */
@@ -34,6 +39,8 @@ export class EntryCursor {
   db = 0;
   argc = 0;
   nonce = 0;
+  /** Its parts are views of the entry. */
+  transaction: Transaction = NO_TRANSACTION;
 
   #data: Buffer = NOTHING;
   /** Where the next thing to read stands. */
@@ -70,6 +77,7 @@ export class EntryCursor {
   /** Lets go of the entry. */
   close(): void {
     this.#data = NOTHING;
+    this.transaction = NO_TRANSACTION;
     this.#offset = 0;
     this.#runEnd = 0;
     this.#left = 0;
@@ -103,6 +111,7 @@ export class EntryCursor {
     this.seq = this.#nextSeq;
     if (this.session !== NO_SESSION) this.#nextSeq++;
     if (this.kind === COMMAND) this.#readCommand();
+    else if (this.kind === TRANSACTION) this.#readTransaction();
     else if (this.kind === OPEN_SESSION) this.#readNonce();
     else assert(this.kind === SKIP || this.kind === ADVANCE, 'an operation is of a known kind', this.kind);
     return true;
@@ -141,6 +150,32 @@ export class EntryCursor {
     }
     assert(offset <= this.#runEnd, 'a command lies in its run', offset, this.#runEnd);
     this.#offset = offset;
+  }
+
+  #readTransaction(): void {
+    const watched: WatchedKey[] = [];
+    for (let left = this.#readU32(); left > 0; left--) {
+      const db = this.#data[this.#offset]!;
+      const version = this.#u64(this.#offset + 1);
+      this.#offset += 9;
+      const length = this.#readU32();
+      const key = this.#data.subarray(this.#offset, this.#offset + length);
+      this.#offset += length;
+      watched.push({ db, key, version });
+    }
+    const commands: TransactionCommand[] = [];
+    for (let left = this.#readU32(); left > 0; left--) {
+      this.#readCommand();
+      commands.push({ db: this.db, argv: Array.from({ length: this.argc }, (_, i) => this.arg(i)) });
+    }
+    this.transaction = { watched, commands };
+  }
+
+  #readU32(): number {
+    assert(this.#offset + 4 <= this.#runEnd, 'a number lies in its run', this.#offset, this.#runEnd);
+    const value = this.#data.readUInt32LE(this.#offset);
+    this.#offset += 4;
+    return value;
   }
 
   #readNonce(): void {

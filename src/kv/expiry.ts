@@ -16,7 +16,7 @@ import {
   type WriteCommand,
 } from './command.ts';
 import { invalidExpireTime, NOT_AN_INTEGER } from './errors.ts';
-import { INT64_MAX, INT64_MIN, parseInteger } from './integer.ts';
+import { INT64_MAX, INT64_MIN, type Integer, parseInteger } from './integer.ts';
 
 const LAST_MOMENT_MS = NEVER - 1;
 const SECOND_MS = 1000n;
@@ -54,6 +54,11 @@ function absoluteMs(value: bigint, unit: TimeUnit, nowMs: number): bigint | unde
   return moment > INT64_MAX ? undefined : moment;
 }
 
+/** The same for RESTORE, which takes what is far too late as well. */
+export function absoluteExpiry(value: Integer, unit: TimeUnit, nowMs: number): number {
+  return clamp(absoluteMs(BigInt(value), unit, nowMs) ?? INT64_MAX);
+}
+
 function clamp(moment: bigint): number {
   return moment > BigInt(LAST_MOMENT_MS) ? LAST_MOMENT_MS : Number(moment);
 }
@@ -62,6 +67,11 @@ function clamp(moment: bigint): number {
 export function setExpiring(db: Database, key: Uint8Array, value: Value): void {
   if (db.nowMs > value.expireAtMs) db.delete(key);
   else db.set(key, value);
+}
+
+/** The same value with another time to live, otherwise as it was. */
+export function withExpiry({ type, bytes, raw }: Value, expireAtMs: number): Value {
+  return raw === true ? { type, bytes, expireAtMs, raw } : { type, bytes, expireAtMs };
 }
 
 interface Conditions {
@@ -106,7 +116,7 @@ function expire(name: string, unit: TimeUnit, db: Database, argv: readonly Uint8
   const value = db.get(key);
   if (value === undefined || !applies(conditions, value.expireAtMs, moment)) return 0;
   if (moment <= BigInt(db.nowMs)) db.delete(key);
-  else db.set(key, { type: value.type, bytes: value.bytes, expireAtMs: clamp(moment) });
+  else db.set(key, withExpiry(value, clamp(moment)));
   return 1;
 }
 
@@ -180,7 +190,7 @@ function timeRow(
     categories: ['@keyspace', '@read', '@fast'],
     arguments: [KEY],
     run: (db, argv) => {
-      const value = db.get(argv[1]!);
+      const value = db.peek(argv[1]!);
       if (value === undefined) return -2;
       return value.expireAtMs === NEVER ? -1 : time(value, db.nowMs);
     },
@@ -208,7 +218,7 @@ const persist: WriteCommand = {
   run: (db, argv) => {
     const value = db.get(argv[1]!);
     if (value === undefined || value.expireAtMs === NEVER) return 0;
-    db.set(argv[1]!, { type: value.type, bytes: value.bytes, expireAtMs: NEVER });
+    db.set(argv[1]!, withExpiry(value, NEVER));
     return 1;
   },
 };

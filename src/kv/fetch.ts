@@ -16,11 +16,17 @@ export class Fetcher {
   readonly #store: Store;
   readonly #keyspace: Keyspace;
   readonly #onFatal: (error: Error) => void;
+  readonly #logTimeMs: () => number;
 
-  constructor(store: Store, keyspace: Keyspace, onFatal: (error: Error) => void) {
+  constructor(
+    store: Store,
+    keyspace: Keyspace,
+    world: { readonly onFatal: (error: Error) => void; readonly logTimeMs: () => number },
+  ) {
     this.#store = store;
     this.#keyspace = keyspace;
-    this.#onFatal = onFatal;
+    this.#onFatal = world.onFatal;
+    this.#logTimeMs = world.logTimeMs;
   }
 
   /**
@@ -38,8 +44,10 @@ export class Fetcher {
         return;
       }
       try {
-        for (const [i, { db, name }] of places.entries())
-          this.#keyspace.fetched({ db, name, era }, values[i]);
+        const nowMs = this.#logTimeMs();
+        for (const [i, { db, name }] of places.entries()) {
+          this.#keyspace.fetched({ db, name, era, nowMs }, values[i]);
+        }
       } catch (cause) {
         if (!(cause instanceof CorruptionError)) throw cause;
         this.#onFatal(cause);

@@ -1,7 +1,7 @@
 /**
  * Redis's group "generic": commands on keys, whatever their values are. Those about time to live are in expiry.ts.
  */
-import type { CommandArgument, Database, ReadCommand, WriteCommand } from './command.ts';
+import type { CommandArgument, Database, ReadCommand, Value, WriteCommand } from './command.ts';
 
 const KEYS: readonly CommandArgument[] = [{ name: 'key', type: 'key', flags: ['multiple'] }];
 const MULTI_SHARD_SUM = ['request_policy:multi_shard', 'response_policy:agg_sum'];
@@ -14,9 +14,9 @@ function remove(db: Database, argv: readonly Uint8Array[]): number {
 }
 
 /** A key named twice counts twice. */
-function count(db: Database, argv: readonly Uint8Array[]): number {
+function count(argv: readonly Uint8Array[], look: (key: Uint8Array) => Value | undefined): number {
   let found = 0;
-  for (let i = 1; i < argv.length; i++) if (db.get(argv[i]!) !== undefined) found++;
+  for (let i = 1; i < argv.length; i++) if (look(argv[i]!) !== undefined) found++;
   return found;
 }
 
@@ -70,7 +70,7 @@ export const genericCommands: readonly (ReadCommand | WriteCommand)[] = [
     categories: ['@keyspace', '@read', '@fast'],
     history: [['3.0.3', 'Accepts multiple `key` arguments.']],
     arguments: KEYS,
-    run: count,
+    run: (db, argv) => count(argv, (key) => db.peek(key)),
   },
   {
     kind: 'read',
@@ -86,7 +86,7 @@ export const genericCommands: readonly (ReadCommand | WriteCommand)[] = [
     complexity: 'O(N) where N is the number of keys that will be touched.',
     categories: ['@keyspace', '@read', '@fast'],
     arguments: KEYS,
-    run: count,
+    run: (db, argv) => count(argv, (key) => db.get(key)),
   },
   {
     kind: 'read',
@@ -101,6 +101,6 @@ export const genericCommands: readonly (ReadCommand | WriteCommand)[] = [
     complexity: 'O(1)',
     categories: ['@keyspace', '@read', '@fast'],
     arguments: [{ name: 'key', type: 'key' }],
-    run: (db, argv) => db.get(argv[1]!)?.type ?? 'none',
+    run: (db, argv) => db.peek(argv[1]!)?.type ?? 'none',
   },
 ];

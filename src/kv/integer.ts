@@ -4,6 +4,8 @@
  * After `string2ll` of Redis's util.c: no sign but `-`, no leading zeros, no spaces, no `-0`.
  */
 import { asBuffer } from '../lib/bytes.ts';
+import { ErrorReply } from '../resp/reply.ts';
+import { NOT_AN_INTEGER } from './errors.ts';
 
 export type Integer = number | bigint;
 
@@ -37,6 +39,20 @@ export function parseInteger(bytes: Uint8Array): Integer | undefined {
   return exact > INT64_MAX || exact < INT64_MIN ? undefined : narrow(exact);
 }
 
+const INT32_MAX = 2 ** 31 - 1;
+const INT32_MIN = -(2 ** 31);
+const NO_INT32 = new ErrorReply(
+  'ERR',
+  `value is out of range, value must between ${INT32_MIN} and ${INT32_MAX}`,
+);
+
+/** For what Redis keeps in 32 bits: the number of a database. `wrong` in place of both usual errors. */
+export function parseInt32(bytes: Uint8Array, wrong?: ErrorReply): number | ErrorReply {
+  const value = parseInteger(bytes);
+  if (value === undefined) return wrong ?? NOT_AN_INTEGER;
+  return value >= INT32_MIN && value <= INT32_MAX ? Number(value) : (wrong ?? NO_INT32);
+}
+
 /** Undefined when the sum does not fit in 64 bits. */
 export function addIntegers(a: Integer, b: Integer): Integer | undefined {
   if (typeof a === 'number' && typeof b === 'number') {
@@ -47,7 +63,8 @@ export function addIntegers(a: Integer, b: Integer): Integer | undefined {
   return sum > INT64_MAX || sum < INT64_MIN ? undefined : narrow(sum);
 }
 
-function narrow(value: bigint): Integer {
+/** A number when that is exact. */
+export function narrow(value: bigint): Integer {
   const number = Number(value);
   return Number.isSafeInteger(number) ? number : value;
 }

@@ -1,37 +1,27 @@
 /**
- * The data: a bounded layer of memory over an ordered store.
+ * The data: a bounded layer of memory over an ordered store. There is a space per database (space.ts).
  *
- *            reads and writes
- *                  |
- *      records   all that memory knows, by database and key: values, and keys known to be absent
- *      dirty     of these, what changed since the last checkpoint began
- *      frozen    what the checkpoint under way is writing (held by the Checkpoint)
- *                  |
- *      store     the state at the last finished checkpoint
- *
- * Records never change, so what is frozen is exactly the state at the index where the checkpoint began, whatever is
+ * Records never change, so what a checkpoint has frozen is exactly the state at the index where it began, whatever is
  * written meanwhile. Each record carries the generation in which it was written, a number that grows with every
  * checkpoint: below `firstUnsaved` it is in the store (clean) and may be evicted, from `firstDirty` on it is in `dirty`.
  *
  * Commands run on memory alone: whoever runs one first asks `has` for its keys, and fetches from the store what is
- * missing (fetch.ts). While memory is `complete`, it holds every key there is, and a miss needs no store.
+ * missing (fetch.ts).
  *
  * What depends on memory (what is cached, when a checkpoint runs) differs between replicas, and must never show in what
  * is replicated: sizes, hash, versions.
  */
 import { assert } from '../lib/assert.ts';
 import { latin1 } from '../lib/bytes.ts';
+import type { Hash64 } from '../lib/hash.ts';
 import type { GroupId } from '../raft/types.ts';
 import { DATABASES } from './batch.ts';
 import { NEVER, type Value } from './command.ts';
-import {
-  absentRecord,
-  decodeStored,
-  type KeyRecord,
-  type Meta,
-  presentRecord,
-  StoredKeys,
-} from './records.ts';
+import type { Meta } from './meta.ts';
+import { positionOf } from './position.ts';
+import { absentRecord, decodeStored, type KeyRecord, presentRecord, type RecordFields } from './records.ts';
+import { type Records, Space } from './space.ts';
+import { garbageRanges, type KeyRange } from './stored-keys.ts';
 
 /** Looked at per call of `evict`: more than one insertion needs, few enough that no call is slow. */
 const EVICTION_STEPS_MAX = 16;
@@ -40,46 +30,33 @@ const FORGOTTEN_PER_CALL = 4;
 /** A Map of V8 ends at 2^24 entries. */
 const RECORDS_MAX = 12_000_000;
 const FROM_STORE = 0;
-
-export type Records = Map<string, KeyRecord>;
-
-interface Table {
-  records: Records;
-  dirty: Records;
-  /** Keys, expired ones that nobody has removed yet included. Replicated. */
-  size: number;
-  /** Of these, the ones with a time to live. Replicated. */
-  expiring: number;
-}
+/** Remembered until the next checkpoint; what is beyond is found again. */
+const STALE_DUE_MAX = 10_000;
 
 /** An absent record, and where it stands. */
 export interface Tombstone {
-  readonly db: number;
+  readonly space: Space;
   readonly name: string;
   readonly record: KeyRecord;
 }
 
 /** What a checkpoint takes away to write, and gives back when it could not. */
 export interface Frozen {
-  /** One per database. */
-  readonly tables: readonly Records[];
-  readonly storedKeys: StoredKeys;
-  readonly epoch: number;
-  readonly bytes: number;
+  readonly spaces: readonly { readonly space: Space; readonly records: Records }[];
+  /** Stored keys of the family `due` that are out of date. */
+  readonly staleDue: readonly Uint8Array[];
 }
 
 export class Keyspace {
   readonly #group: GroupId;
   readonly #memoryBytesMax: number;
-  readonly #tables: readonly Table[] = Array.from({ length: DATABASES }, newTable);
-  #storedKeys: StoredKeys;
-  /** Grows with each FLUSHALL. Replicated. */
-  #epoch: number;
-  #hashA = 0;
-  #hashB = 0;
+  #spaces: Space[];
+  /** Replicated. */
+  #nextSpace = DATABASES;
   #expiredCount = 0;
+  /** An operation has been carried out in part: what is read now is no state of the data. */
+  halfWritten = false;
 
-  #complete: boolean;
   #bytes = 0;
   #dirtyBytes = 0;
   #count = 0;
@@ -95,6 +72,7 @@ export class Keyspace {
   /** Absent records that the last checkpoint has saved and nobody has let go yet. */
   #savedAbsent: readonly Tombstone[] = [];
   #savedAbsentLeft = 0;
+  #staleDue: Uint8Array[] = [];
 
   /** The key last turned into a string: a command asks for the same key up to three times. */
   #lastKey: Uint8Array | undefined;
@@ -103,45 +81,28 @@ export class Keyspace {
   constructor(group: GroupId, memoryBytesMax: number) {
     this.#group = group;
     this.#memoryBytesMax = memoryBytesMax;
-    this.#epoch = 0;
-    this.#storedKeys = new StoredKeys(group, 0);
-    this.#complete = true;
+    this.#spaces = Array.from({ length: DATABASES }, (_, db) => new Space(group, db));
   }
 
   /** Takes over what the store's meta record says; the records are fetched when they are needed. Before all else. */
-  restore(meta: Pick<Meta, 'epoch' | 'sizes' | 'expiring' | 'hashA' | 'hashB'>): void {
+  restore(meta: Pick<Meta, 'nextSpace' | 'databases'>): void {
     assert(this.#count === 0 && this.#generation === FROM_STORE + 1, 'a keyspace is restored when it is new');
-    this.#epoch = meta.epoch;
-    this.#storedKeys = new StoredKeys(this.#group, meta.epoch);
-    this.#hashA = meta.hashA;
-    this.#hashB = meta.hashB;
-    for (const [db, size] of meta.sizes.entries()) this.#tables[db]!.size = size;
-    for (const [db, expiring] of meta.expiring.entries()) this.#tables[db]!.expiring = expiring;
-    this.#complete = meta.sizes.every((size) => size === 0);
+    this.#nextSpace = meta.nextSpace;
+    this.#spaces = meta.databases.map((database) => Space.restored(this.#group, database));
   }
 
-  get epoch(): number {
-    return this.#epoch;
+  get meta(): Pick<Meta, 'nextSpace' | 'databases'> {
+    return { nextSpace: this.#nextSpace, databases: this.#spaces.map((space) => space.meta) };
   }
   get sizes(): number[] {
-    return this.#tables.map((table) => table.size);
+    return this.#spaces.map((space) => space.size);
   }
   get expiring(): number[] {
-    return this.#tables.map((table) => table.expiring);
+    return this.#spaces.map((space) => space.expiring);
   }
   /** Keys removed because their time was over, since this object was made. Not replicated. */
   get expiredCount(): number {
     return this.#expiredCount;
-  }
-  get hashA(): number {
-    return this.#hashA;
-  }
-  get hashB(): number {
-    return this.#hashB;
-  }
-  /** Whether memory holds every key there is. */
-  get complete(): boolean {
-    return this.#complete;
   }
   /** What the records cost, by estimate. */
   get bytes(): number {
@@ -159,8 +120,25 @@ export class Keyspace {
     return this.#era;
   }
 
-  sizeOf(db: number): number {
-    return this.#tables[db]!.size;
+  spaceOf(db: number): Space {
+    return this.#spaces[db]!;
+  }
+
+  /** The database whose keys are in this space; undefined when they have been flushed away. */
+  dbOf(space: Space): number | undefined {
+    const db = this.#spaces.indexOf(space);
+    return db < 0 ? undefined : db;
+  }
+
+  /** Equal on all replicas at the same index. */
+  hashInto(hash: Hash64): void {
+    hash.u64(this.#nextSpace);
+    for (const space of this.#spaces) {
+      hash.u64(space.number);
+      hash.u64(space.size);
+      hash.u32(space.hashA);
+      hash.u32(space.hashB);
+    }
   }
 
   /** The key as the keyspace names it: one character per byte. */
@@ -179,14 +157,16 @@ export class Keyspace {
 
   /** Whether memory knows the key, be it that it is absent. */
   has(db: number, name: string): boolean {
-    return this.#complete || this.#tables[db]!.records.has(name);
+    const space = this.#spaces[db]!;
+    return space.complete || space.records.has(name);
   }
 
   /** The record, expired or not; undefined when there is no such key. Memory must know it. */
   lookup(db: number, name: string): KeyRecord | undefined {
-    const record = this.#tables[db]!.records.get(name);
+    const space = this.#spaces[db]!;
+    const record = space.records.get(name);
     if (record === undefined) {
-      assert(this.#complete, 'the keys of a command are in memory before it runs', db);
+      assert(space.complete, 'the keys of a command are in memory before it runs', db);
       return undefined;
     }
     record.referenced = true;
@@ -194,35 +174,53 @@ export class Keyspace {
   }
 
   storedKey(db: number, name: string): Uint8Array {
-    return this.#storedKeys.of(db, name);
+    return this.#spaces[db]!.storedKeys.data(name, positionOf(name));
   }
 
   /**
    * Takes in what the store answered when asked in `era`; undefined: it has no such key. What memory knows by now is
    * newer, and what comes from another era is let go: ask again. Throws CorruptionError.
    */
-  fetched(place: { db: number; name: string; era: number }, stored: Uint8Array | undefined): void {
-    const { db, name, era } = place;
+  fetched(
+    place: { db: number; name: string; era: number; nowMs: number },
+    stored: Uint8Array | undefined,
+  ): void {
+    const { db, name, era, nowMs } = place;
     if (era !== this.#era || this.has(db, name)) return;
-    const record =
-      stored === undefined
-        ? absentRecord(name, { version: 0, generation: FROM_STORE })
-        : decodeStored({ db, key: name }, stored, FROM_STORE);
-    this.#tables[db]!.records.set(name, record);
+    const fields = { generation: FROM_STORE, position: positionOf(name), usedAtMs: nowMs };
+    let record: KeyRecord;
+    if (stored === undefined) {
+      record = absentRecord(name, { ...fields, version: 0, storedDueMs: NEVER });
+    } else {
+      const value = decodeStored(stored);
+      record = presentRecord(name, value, {
+        ...fields,
+        version: value.version,
+        storedDueMs: value.expireAtMs,
+      });
+    }
+    const space = this.#spaces[db]!;
+    space.records.set(name, record);
+    space.bytes += record.memoryBytes;
     this.#bytes += record.memoryBytes;
     this.#count++;
   }
 
   /** Copies the bytes of `value`. Memory must know the key. */
-  put(db: number, name: string, value: Value, version: number): void {
-    const record = presentRecord({ db, key: name }, value, { version, generation: this.#generation });
-    this.#replace(db, name, record);
+  put(db: number, name: string, value: Value, moment: { version: number; nowMs: number }): void {
+    const space = this.#spaces[db]!;
+    const old = space.records.get(name);
+    const usedAtMs = value.usedAtMs ?? moment.nowMs;
+    this.#replace(space, name, old, presentRecord(name, value, this.#fields(name, old, moment.version, usedAtMs)));
+    if (value.expireAtMs !== NEVER) space.noteDue(name, value.expireAtMs);
   }
 
   /** Whether there was such a key, expired or not. Memory must know it. */
   remove(db: number, name: string, version: number): boolean {
-    if (this.lookup(db, name) === undefined) return false;
-    this.#replace(db, name, absentRecord(name, { version, generation: this.#generation }));
+    const old = this.lookup(db, name);
+    if (old === undefined) return false;
+    const record = absentRecord(name, this.#fields(name, old, version, old.usedAtMs));
+    this.#replace(this.#spaces[db]!, name, old, record);
     return true;
   }
 
@@ -231,21 +229,42 @@ export class Keyspace {
     if (this.remove(db, name, version)) this.#expiredCount++;
   }
 
-  /** Removes everything, in one step: the next epoch begins. */
-  flush(): void {
-    for (const table of this.#tables) Object.assign(table, newTable());
-    this.#epoch++;
-    this.#storedKeys = new StoredKeys(this.#group, this.#epoch);
-    this.#hashA = 0;
-    this.#hashB = 0;
-    this.#complete = true;
-    this.#bytes = 0;
-    this.#dirtyBytes = 0;
-    this.#count = 0;
+  /** Removes everything of a database, in one step. */
+  flush(db: number): void {
+    const old = this.#spaces[db]!;
+    this.#bytes -= old.bytes;
+    this.#dirtyBytes -= old.dirtyBytes;
+    this.#count -= old.records.size;
+    this.#spaces[db] = new Space(this.#group, this.#nextSpace++);
     this.#era++;
     this.#hand = undefined;
-    this.#savedAbsent = [];
-    this.#savedAbsentLeft = 0;
+  }
+
+  /** Removes everything. */
+  flushAll(): void {
+    for (let db = 0; db < DATABASES; db++) this.flush(db);
+  }
+
+  swap(a: number, b: number): void {
+    const spaces = this.#spaces;
+    [spaces[a], spaces[b]] = [spaces[b]!, spaces[a]!];
+    // What was asked of the store was asked for another space.
+    this.#era++;
+    this.#hand = undefined;
+  }
+
+  /** The store calls a key due that no longer is: the next checkpoint removes the entry. */
+  noteStaleDue(stored: Uint8Array): void {
+    if (this.#staleDue.length < STALE_DUE_MAX) this.#staleDue.push(stored);
+  }
+
+  /** What the store holds of spaces that were flushed away before `meta` was saved. */
+  garbage(meta: Pick<Meta, 'nextSpace' | 'databases'>): KeyRange[] {
+    return garbageRanges(
+      this.#group,
+      meta.databases.map(({ space }) => space),
+      meta.nextSpace,
+    );
   }
 
   /** Hands over what is dirty: the state of now against the last checkpoint. `thaw` or `saved` must follow. */
@@ -253,18 +272,27 @@ export class Keyspace {
     assert(this.#firstUnsaved === this.#firstDirty, 'one checkpoint at a time');
     this.#generation++;
     this.#firstDirty = this.#generation;
-    const tables = this.#tables.map((table) => table.dirty);
-    for (const table of this.#tables) table.dirty = new Map();
-    const bytes = this.#dirtyBytes;
     this.#dirtyBytes = 0;
-    return { tables, storedKeys: this.#storedKeys, epoch: this.#epoch, bytes };
+    const spaces = this.#spaces.map((space) => {
+      const records = space.dirty;
+      space.frozen = records;
+      space.dirty = new Map();
+      space.dirtyBytes = 0;
+      return { space, records };
+    });
+    const staleDue = this.#staleDue;
+    this.#staleDue = [];
+    return { spaces, staleDue };
   }
 
   /** The store has what was frozen; `absent` is what of it was deleted there. */
   saved(frozen: Frozen, absent: readonly Tombstone[]): void {
     this.#firstUnsaved = this.#firstDirty;
     this.#era++;
-    if (frozen.epoch !== this.#epoch) return;
+    for (const { space } of frozen.spaces) {
+      space.frozen = undefined;
+      space.renewDue();
+    }
     const left = this.#savedAbsent.slice(0, this.#savedAbsentLeft);
     this.#savedAbsent = left.length === 0 ? absent : [...left, ...absent];
     this.#savedAbsentLeft = this.#savedAbsent.length;
@@ -273,13 +301,14 @@ export class Keyspace {
   /** The store has nothing of what was frozen: it is dirty again, unless it has been written anew or flushed. */
   thaw(frozen: Frozen): void {
     this.#firstDirty = this.#firstUnsaved;
-    if (frozen.epoch !== this.#epoch) return;
     this.#dirtyBytes = 0;
-    for (const [db, table] of this.#tables.entries()) {
-      const thawed = frozen.tables[db]!;
-      for (const [name, record] of table.dirty) thawed.set(name, record);
-      table.dirty = thawed;
-      for (const record of thawed.values()) this.#dirtyBytes += record.memoryBytes;
+    for (const { space, records } of frozen.spaces) {
+      space.frozen = undefined;
+      for (const [name, record] of space.dirty) records.set(name, record);
+      space.dirty = records;
+      space.dirtyBytes = 0;
+      for (const record of records.values()) space.dirtyBytes += record.memoryBytes;
+      if (this.dbOf(space) !== undefined) this.#dirtyBytes += space.dirtyBytes;
     }
   }
 
@@ -295,7 +324,8 @@ export class Keyspace {
 
   /** Second chance: a record used since the hand last came by stays for another round. */
   #moveHand(): void {
-    this.#hand ??= this.#tables[this.#handDb]!.records.entries();
+    const space = this.#spaces[this.#handDb]!;
+    this.#hand ??= space.records.entries();
     const next = this.#hand.next();
     if (next.done === true) {
       this.#handDb = (this.#handDb + 1) % DATABASES;
@@ -309,54 +339,60 @@ export class Keyspace {
       return;
     }
     // An absent key that complete memory forgets is still absent.
-    if (record.present) this.#complete = false;
-    this.#drop(this.#handDb, name, record);
+    if (record.present) space.complete = false;
+    this.#drop(space, name, record);
   }
 
   /** Complete memory need not remember what is absent, once the store has no such key either. */
   #forgetAbsent(): void {
     for (let step = 0; step < FORGOTTEN_PER_CALL && this.#savedAbsentLeft > 0; step++) {
-      const { db, name, record } = this.#savedAbsent[--this.#savedAbsentLeft]!;
-      if (this.#complete && this.#tables[db]!.records.get(name) === record) this.#drop(db, name, record);
+      const { space, name, record } = this.#savedAbsent[--this.#savedAbsentLeft]!;
+      const known = this.dbOf(space) !== undefined && space.records.get(name) === record;
+      if (known && space.complete) this.#drop(space, name, record);
     }
     if (this.#savedAbsentLeft === 0) this.#savedAbsent = [];
   }
 
-  #drop(db: number, name: string, record: KeyRecord): void {
+  #drop(space: Space, name: string, record: KeyRecord): void {
     assert(record.generation < this.#firstUnsaved, 'only what the store has is let go');
-    this.#tables[db]!.records.delete(name);
+    space.records.delete(name);
+    space.bytes -= record.memoryBytes;
     this.#bytes -= record.memoryBytes;
     this.#count--;
   }
 
-  #replace(db: number, name: string, record: KeyRecord): void {
-    const table = this.#tables[db]!;
-    const old = table.records.get(name);
+  #fields(name: string, old: KeyRecord | undefined, version: number, usedAtMs: number): RecordFields {
+    return {
+      version,
+      usedAtMs,
+      generation: this.#generation,
+      position: old === undefined ? positionOf(name) : old.position,
+      storedDueMs: old === undefined ? NEVER : this.#dueAfterSaving(old),
+    };
+  }
+
+  /** When the store will call the key due once it has `record`. */
+  #dueAfterSaving(record: KeyRecord): number {
+    // A frozen record counts as saved. If the checkpoint fails, an entry may stay that is out of date: see due.ts.
+    return record.generation < this.#firstDirty ? record.expireAtMs : record.storedDueMs;
+  }
+
+  #replace(space: Space, name: string, old: KeyRecord | undefined, record: KeyRecord): void {
+    let bytes = record.memoryBytes;
+    let dirtyBytes = bytes;
     if (old === undefined) {
-      assert(this.#complete, 'what is written over is in memory', db);
+      assert(space.complete, 'what is written over is in memory', space.number);
       this.#count++;
     } else {
-      this.#hashA = (this.#hashA - old.hashA) | 0;
-      this.#hashB = (this.#hashB - old.hashB) | 0;
-      this.#bytes -= old.memoryBytes;
-      if (old.generation >= this.#firstDirty) this.#dirtyBytes -= old.memoryBytes;
-      if (old.present) count(table, old, -1);
+      bytes -= old.memoryBytes;
+      if (old.generation >= this.#firstDirty) dirtyBytes -= old.memoryBytes;
     }
-    if (record.present) count(table, record, 1);
-    this.#hashA = (this.#hashA + record.hashA) | 0;
-    this.#hashB = (this.#hashB + record.hashB) | 0;
-    this.#bytes += record.memoryBytes;
-    this.#dirtyBytes += record.memoryBytes;
-    table.records.set(name, record);
-    table.dirty.set(name, record);
+    space.count(old, record);
+    space.bytes += bytes;
+    this.#bytes += bytes;
+    space.dirtyBytes += dirtyBytes;
+    this.#dirtyBytes += dirtyBytes;
+    space.records.set(name, record);
+    space.dirty.set(name, record);
   }
-}
-
-function count(table: Table, record: KeyRecord, step: 1 | -1): void {
-  table.size += step;
-  if (record.expireAtMs !== NEVER) table.expiring += step;
-}
-
-function newTable(): Table {
-  return { records: new Map(), dirty: new Map(), size: 0, expiring: 0 };
 }

@@ -1,21 +1,27 @@
 /**
- * SET with all its options, and its older sisters SETNX, SETEX, PSETEX and GETSET.
+ * SET with all its options, its older sisters SETNX, SETEX, PSETEX and GETSET, and GETEX, which takes the same times.
  *
- * After t_string.c of Redis 7.0: `parseExtendedStringArgumentsOrReply`, `setGenericCommand`.
+ * After t_string.c of Redis 7.0: `parseExtendedStringArgumentsOrReply`, `setGenericCommand`, `getexCommand`.
  */
 import { latin1 } from '../lib/bytes.ts';
 import { ErrorReply, OK, type Reply } from '../resp/reply.ts';
 import { type CommandArgument, type Database, NEVER, type WriteCommand } from './command.ts';
 import { SYNTAX_ERROR } from './errors.ts';
-import { EX, EXAT, PX, PXAT, parseExpiry, setExpiring, type TimeUnit } from './expiry.ts';
+import { EX, EXAT, PX, PXAT, parseExpiry, setExpiring, type TimeUnit, withExpiry } from './expiry.ts';
+
+/** As it was written; what it means depends on the time of the log entry. */
+interface TimeOption {
+  readonly bytes: Uint8Array;
+  readonly unit: TimeUnit;
+  /** For its errors. */
+  readonly command: string;
+}
 
 interface SetOptions {
   readonly condition: 'nx' | 'xx' | undefined;
   readonly get: boolean;
   readonly keepTtl: boolean;
-  readonly time:
-    | { readonly bytes: Uint8Array; readonly unit: TimeUnit; readonly command: string }
-    | undefined;
+  readonly time: TimeOption | undefined;
 }
 const NO_OPTIONS: SetOptions = { condition: undefined, get: false, keepTtl: false, time: undefined };
 
@@ -99,6 +105,50 @@ function getAndSet(db: Database, argv: readonly Uint8Array[]): Reply {
   return old;
 }
 
+interface GetexOptions {
+  readonly persist: boolean;
+  readonly time: TimeOption | undefined;
+}
+
+function parseGetexOptions(argv: readonly Uint8Array[]): GetexOptions | ErrorReply {
+  let persist = false;
+  let time: TimeOption | undefined;
+  for (let i = 2; i < argv.length; i++) {
+    const word = latin1(argv[i]!).toUpperCase();
+    const unit = UNITS.get(word);
+    if (unit !== undefined) {
+      const bytes = argv[++i];
+      if (bytes === undefined || persist || (time !== undefined && time.unit !== unit)) return SYNTAX_ERROR;
+      time = { bytes, unit, command: 'getex' };
+    } else if (word === 'PERSIST' && time === undefined) persist = true;
+    else return SYNTAX_ERROR;
+  }
+  return { persist, time };
+}
+
+function checkGetex(argv: readonly Uint8Array[]): Reply | undefined {
+  const options = parseGetexOptions(argv);
+  return options instanceof ErrorReply ? options : undefined;
+}
+
+/** Without options it is GET. A wrong time is an error only if there is a value. */
+function getAndExpire(db: Database, argv: readonly Uint8Array[]): Reply {
+  const options = parseGetexOptions(argv);
+  if (options instanceof ErrorReply) return options;
+  const key = argv[1]!;
+  const value = db.get(key);
+  if (value === undefined) return null;
+  if (options.time !== undefined) {
+    const expireAtMs = parseExpiry(options.time, db.nowMs);
+    if (expireAtMs instanceof ErrorReply) return expireAtMs;
+    if (expireAtMs <= db.nowMs) db.delete(key);
+    else db.set(key, withExpiry(value, expireAtMs));
+  } else if (options.persist && value.expireAtMs !== NEVER) {
+    db.set(key, withExpiry(value, NEVER));
+  }
+  return value.bytes;
+}
+
 const KEY: CommandArgument = { name: 'key', type: 'key' };
 const VALUE: CommandArgument = { name: 'value', type: 'string' };
 
@@ -126,6 +176,22 @@ const SET_ARGUMENTS: readonly CommandArgument[] = [
       { name: 'unix-time-seconds', type: 'unix-time', token: 'EXAT', since: '6.2.0' },
       { name: 'unix-time-milliseconds', type: 'unix-time', token: 'PXAT', since: '6.2.0' },
       { name: 'keepttl', type: 'pure-token', token: 'KEEPTTL', since: '6.0.0' },
+    ],
+  },
+];
+
+const GETEX_ARGUMENTS: readonly CommandArgument[] = [
+  KEY,
+  {
+    name: 'expiration',
+    type: 'oneof',
+    flags: ['optional'],
+    arguments: [
+      { name: 'seconds', type: 'integer', token: 'EX' },
+      { name: 'milliseconds', type: 'integer', token: 'PX' },
+      { name: 'unix-time-seconds', type: 'unix-time', token: 'EXAT' },
+      { name: 'unix-time-milliseconds', type: 'unix-time', token: 'PXAT' },
+      { name: 'persist', type: 'pure-token', token: 'PERSIST' },
     ],
   },
 ];
@@ -183,6 +249,20 @@ export const setCommands: readonly WriteCommand[] = [
     deprecated: { since: '6.2.0', replacedBy: '`SET` with the `!GET` argument' },
     arguments: [KEY, VALUE],
     run: getAndSet,
+  },
+  {
+    ...WRITE,
+    name: 'getex',
+    arity: -2,
+    flags: ['write', 'fast'],
+    keyFlags: ['RW', 'access', 'update'],
+    keyNotes: 'RW and UPDATE because it changes the TTL',
+    since: '6.2.0',
+    summary: 'Get the value of a key and optionally set its expiration',
+    categories: ['@write', '@string', '@fast'],
+    arguments: GETEX_ARGUMENTS,
+    check: checkGetex,
+    run: getAndExpire,
   },
   {
     ...WRITE,

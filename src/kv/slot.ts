@@ -12,21 +12,19 @@ const TABLE = Uint16Array.from({ length: 256 }, (_, byte) => {
   return crc & 0xffff;
 });
 
-const OPEN = 0x7b;
-const CLOSE = 0x7d;
-
-export function slotOf(key: Uint8Array): number {
+/** `name`: the key, one character per byte. */
+export function slotOf(name: string): number {
   let from = 0;
-  let to = key.length;
-  const open = key.indexOf(OPEN);
+  let to = name.length;
+  const open = name.indexOf('{');
   if (open >= 0) {
-    const close = key.indexOf(CLOSE, open + 1);
+    const close = name.indexOf('}', open + 1);
     if (close > open + 1) {
       from = open + 1;
       to = close;
     }
   }
   let crc = 0;
-  for (let i = from; i < to; i++) crc = ((crc << 8) & 0xffff) ^ TABLE[(crc >> 8) ^ key[i]!]!;
+  for (let i = from; i < to; i++) crc = ((crc << 8) & 0xffff) ^ TABLE[(crc >> 8) ^ name.charCodeAt(i)]!;
   return crc % SLOTS;
 }

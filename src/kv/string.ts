@@ -1,6 +1,6 @@
 /**
  * Redis's group "string": GET, MGET, APPEND and the other commands on values as strings of bytes. SET and its sisters
- * are in set.ts, counters in counter.ts.
+ * are in set.ts, counters in counter.ts, LCS in lcs.ts.
  *
  * A value at rest never changes, so what changes a part of a value makes a new one. (After t_string.c of Redis 7.0.)
  */
@@ -15,6 +15,7 @@ import {
 import { counterCommands } from './counter.ts';
 import { NOT_AN_INTEGER, OUT_OF_RANGE, STRING_TOO_LONG, wrongArity } from './errors.ts';
 import { parseInteger } from './integer.ts';
+import { lcsCommand } from './lcs.ts';
 import { setCommands } from './set.ts';
 
 const NOTHING = new Uint8Array(0);
@@ -66,7 +67,7 @@ function append(db: Database, argv: readonly Uint8Array[]): Reply {
   const bytes = new Uint8Array(prefix.length + suffix.length);
   bytes.set(prefix, 0);
   bytes.set(suffix, prefix.length);
-  db.set(key, { type: 'string', bytes, expireAtMs: old.expireAtMs });
+  db.set(key, { type: 'string', bytes, expireAtMs: old.expireAtMs, raw: true });
   return bytes.length;
 }
 
@@ -113,7 +114,7 @@ function setRange(db: Database, argv: readonly Uint8Array[]): Reply {
   const bytes = new Uint8Array(Math.max(before.length, offset + patch.length));
   bytes.set(before, 0);
   bytes.set(patch, offset);
-  db.set(argv[1]!, { type: 'string', bytes, expireAtMs: old?.expireAtMs ?? NEVER });
+  db.set(argv[1]!, { type: 'string', bytes, expireAtMs: old?.expireAtMs ?? NEVER, raw: true });
   return bytes.length;
 }
 
@@ -275,4 +276,5 @@ export const stringCommands: readonly (ReadCommand | WriteCommand)[] = [
   ...setCommands,
   ...writes,
   ...counterCommands,
+  lcsCommand,
 ];

@@ -1,22 +1,60 @@
 /**
  * The table of the commands on data: every row that the state machine can run, by name in lower case.
  */
-import type { ReadCommand, WriteCommand } from './command.ts';
+import { latin1 } from '../lib/bytes.ts';
+import { bitCommands } from './bit.ts';
+import type { ReadCommand, ScanCommand, WriteCommand } from './command.ts';
+import { dumpCommands } from './dump.ts';
 import { expiryCommands } from './expiry.ts';
 import { genericCommands } from './generic.ts';
+import { internalCommands } from './internal-commands.ts';
 import { keyspaceCommands } from './keyspace-commands.ts';
+import { objectCommand } from './object.ts';
+import { renameCommands } from './rename.ts';
+import { scanCommands } from './scan-commands.ts';
+import { sessionCommands } from './session-commands.ts';
+import { sortCommands } from './sort.ts';
 import { stringCommands } from './string.ts';
 
-export const dataCommands: ReadonlyMap<string, ReadCommand | WriteCommand> = new Map(
-  [...stringCommands, ...genericCommands, ...expiryCommands, ...keyspaceCommands].map((row) => [
-    row.name,
-    row,
-  ]),
-);
+export type DataCommand = ReadCommand | WriteCommand | ScanCommand;
 
-/** Whether there is such a write command with so many arguments, the name included: for `validateRun`. */
-export function acceptsWrite(name: string, argc: number): boolean {
+const rows: readonly DataCommand[] = [
+  ...stringCommands,
+  ...bitCommands,
+  ...genericCommands,
+  ...renameCommands,
+  ...dumpCommands,
+  ...expiryCommands,
+  ...sortCommands,
+  objectCommand,
+  ...keyspaceCommands,
+  ...scanCommands,
+  ...internalCommands,
+  ...sessionCommands(findWrite),
+];
+
+export const dataCommands: ReadonlyMap<string, DataCommand> = new Map(rows.map((row) => [row.name, row]));
+
+/** The row that an argv means: of a container the subcommand. Undefined when there is none. */
+export function findDataCommand(argv: readonly Uint8Array[]): DataCommand | undefined {
+  const row = dataCommands.get(latin1(argv[0]!).toLowerCase());
+  if (row?.subcommands === undefined || argv.length === 1) return row;
+  const name = latin1(argv[1]!).toLowerCase();
+  return row.subcommands.find((subcommand) => subcommand.name === name);
+}
+
+/** `name`: in lower case. */
+function findWrite(name: string): WriteCommand | undefined {
+  const row = dataCommands.get(name);
+  return row?.kind === 'write' ? row : undefined;
+}
+
+/**
+ * Whether there is such a command with so many arguments, the name included: for `validateRun`. By itself in a run it
+ * must write; in a transaction it may be any command on data.
+ */
+export function accepts(name: string, argc: number, inTransaction: boolean): boolean {
   const row = dataCommands.get(name.toLowerCase());
-  if (row === undefined || row.kind !== 'write') return false;
+  if (row === undefined || (row.kind !== 'write' && !inTransaction)) return false;
   return row.arity >= 0 ? argc === row.arity : argc >= -row.arity;
 }

@@ -13,6 +13,8 @@ export interface Env {
   readonly random: Random;
   readonly disk: Disk;
   readonly network: Network;
+  /** The same network over TLS; undefined when there is no certificate. */
+  readonly secure?: SecureNetworks;
   readonly stores: Stores;
   readonly system: System;
   readonly log: Log;
@@ -95,16 +97,33 @@ export interface Store {
   ): void;
   /** An empty batch: all of it becomes durable, or none. */
   batch(): StoreBatch;
-  /** At most `limit` entries with from <= key < to, in order. */
-  range(
-    range: { from: Uint8Array; to: Uint8Array; limit: number },
-    done: (error: Error | null, entries: readonly (readonly [Uint8Array, Uint8Array])[]) => void,
-  ): void;
+  range(range: StoreRange, done: RangeDone): void;
+  /** What the store holds now, for as long as it is not closed, whatever is written meanwhile. */
+  snapshot(): StoreSnapshot;
   /** Removes all entries with from <= key < to. Not atomic: after a crash some may be left. */
   clear(range: { from: Uint8Array; to: Uint8Array }, done: (error: Error | null) => void): void;
   /** Waits for what is under way. */
   close(): Promise<void>;
 }
+
+export interface StoreSnapshot {
+  /** An error may mean only that the store had to be opened again: then the snapshot is lost, and nothing else. */
+  range(range: StoreRange, done: RangeDone): void;
+  /** Once. Not while an answer is awaited. */
+  close(): void;
+}
+
+/** At most `limit` entries with from <= key < to, in order. */
+export interface StoreRange {
+  readonly from: Uint8Array;
+  readonly to: Uint8Array;
+  readonly limit: number;
+}
+
+export type RangeDone = (
+  error: Error | null,
+  entries: readonly (readonly [Uint8Array, Uint8Array])[],
+) => void;
 
 export interface StoreBatch {
   put(key: Uint8Array, value: Uint8Array): void;
@@ -124,6 +143,12 @@ export interface Network {
   listen(address: Address, onConnection: (connection: Connection) => void): Promise<Listener>;
   /** Starts to connect. `onConnect` follows, or `onClose` with the reason. */
   connect(address: Address, events: ConnectionEvents & { onConnect: () => void }): Connection;
+}
+
+/** `peers`: both sides show a certificate of the cluster's authority. `clients`: what they must show is configured. */
+export interface SecureNetworks {
+  readonly clients: Network;
+  readonly peers: Network;
 }
 
 export interface Listener {

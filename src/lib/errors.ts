@@ -36,6 +36,14 @@ export class DiskFullError extends HstoreError {
   }
 }
 
+/** The store had to be opened again, and what a snapshot of it showed is gone. Begin anew. */
+export class SnapshotLostError extends HstoreError {
+  override readonly name = 'SnapshotLostError';
+  constructor() {
+    super('SNAPSHOT_LOST', 'not-done', 'the snapshot of the store was lost when the store was opened again');
+  }
+}
+
 /** Another process holds what can be held only once: the data directory, or a port. */
 export class InUseError extends HstoreError {
   override readonly name = 'InUseError';

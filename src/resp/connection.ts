@@ -12,12 +12,15 @@
  * the queue. While more than `outputBytesMax` of replies are not taken, no further request is started, and none read.
  * As long as the socket has not taken the last write there is no next one: replies gather here, in one buffer,
  * not in a row of small ones.
+ *
+ * What is sent unasked (`push`) cannot be held back like that. It goes into the same buffer, between two replies, and a
+ * client that does not read what it has asked for is disconnected at the limit of its class.
  */
 import { assert } from '../lib/assert.ts';
 import type { Clock, Connection, Log } from '../lib/env.ts';
-import type { Client } from './client.ts';
+import type { Client, ClientClass, ClientOutlet, OutputBuffers } from './client.ts';
 import { encodeReply } from './encode.ts';
-import { ErrorReply } from './reply.ts';
+import { ErrorReply, type Reply } from './reply.ts';
 import { ReplyWriter } from './reply-writer.ts';
 import { Request, type RequestHandler, type RequestKind } from './request.ts';
 import { ARGUMENT_OVERHEAD_BYTES, type RequestLimits } from './request-guard.ts';
@@ -28,6 +31,15 @@ export interface ConnectionLimits {
   readonly requestsMax: number;
   readonly requestBytesMax: number;
   readonly outputBytesMax: number;
+  /** Redis's client-output-buffer-limit, as it is at the moment. */
+  readonly outputLimitOf: (clientClass: ClientClass) => OutputLimit;
+}
+
+/** How much may wait for a client before it is disconnected: never `hardBytes`, `softBytes` only for `softSeconds`. 0: any. */
+export interface OutputLimit {
+  readonly hardBytes: number;
+  readonly softBytes: number;
+  readonly softSeconds: number;
 }
 
 export const DEFAULT_CONNECTION_LIMITS: ConnectionLimits = {
@@ -35,6 +47,7 @@ export const DEFAULT_CONNECTION_LIMITS: ConnectionLimits = {
   requestsMax: 1024,
   requestBytesMax: 4 * 1024 * 1024,
   outputBytesMax: 4 * 1024 * 1024,
+  outputLimitOf: () => ({ hardBytes: 0, softBytes: 0, softSeconds: 0 }),
 };
 
 /** What a request costs beside its arguments: the Request, its argv and its slot in the queue. */
@@ -51,11 +64,11 @@ export interface ClientConnectionOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly limits: ConnectionLimits;
-  /** The client is gone; requests in flight will still be answered, into nothing. */
+  /** The client is gone, or is destroyed; requests in flight will still be answered, into nothing. Called once. */
   onClose(): void;
 }
 
-export class ClientConnection {
+export class ClientConnection implements ClientOutlet {
   readonly client: Client;
   readonly #connection: Connection;
   readonly #handler: RequestHandler;
@@ -67,7 +80,10 @@ export class ClientConnection {
   readonly #writer = new ReplyWriter();
   readonly #flushAtEndOfTurn: () => void;
 
-  /** `ending`: nothing more is owed, input is ignored; `ended`: the socket was told to close; `closed`: it has. */
+  /**
+   * `ending`: nothing more is owed, input is ignored; `ended`: the socket was told to close; `closed`: it has, or nothing
+   * that it does is of interest any more.
+   */
   #state: 'open' | 'ending' | 'ended' | 'closed' = 'open';
   #queue: Request[] = [];
   #head = 0;
@@ -88,6 +104,8 @@ export class ClientConnection {
   #paused = false;
   #starting = false;
   #flushScheduled = false;
+  /** Since when the soft limit has been exceeded, without a break. */
+  #softSinceMs: number | undefined;
 
   /** Takes over the connection: to be called inside the listener's `onConnection`. */
   constructor(options: ClientConnectionOptions) {
@@ -98,6 +116,7 @@ export class ClientConnection {
     this.#log = options.log;
     this.#limits = options.limits;
     this.#onClose = options.onClose;
+    this.client.outlet = this;
     this.#flushAtEndOfTurn = () => {
       this.#flushScheduled = false;
       this.#flush();
@@ -113,7 +132,7 @@ export class ClientConnection {
       onData: (bytes) => this.#onData(bytes),
       onEnd: () => this.finish(),
       onDrain: () => this.#flush(),
-      onClose: () => this.#onClosed(),
+      onClose: () => this.#leave(),
     });
   }
 
@@ -122,7 +141,7 @@ export class ClientConnection {
     return this.#inFlight === 0 && this.#next === this.#queue.length;
   }
 
-  /** The handler is no longer congested. */
+  /** The handler is no longer congested, or holds back no more. */
   resume(): void {
     this.#advance();
   }
@@ -138,10 +157,43 @@ export class ClientConnection {
   /** Closes at once, without the replies that are owed. */
   destroy(): void {
     if (this.#state === 'closed') return;
-    this.#state = 'ended';
-    this.#parser.stop();
-    this.#dropRequests();
     this.#connection.destroy();
+    this.#leave();
+  }
+
+  push(bytes: Uint8Array): void {
+    if (this.#state !== 'open') return;
+    this.#writer.bytes(bytes);
+    this.#scheduleFlush();
+    this.limitOutput();
+  }
+
+  get output(): OutputBuffers {
+    const { bytes, peakBytes, used, chunks } = this.#writer.buffers;
+    const { backlogBytes } = this.#connection;
+    return {
+      ...{ bufferBytes: bytes, bufferPeakBytes: peakBytes, bufferedBytes: used },
+      chunks: chunks + (backlogBytes > 0 ? 1 : 0),
+      chunkBytes: this.#outputBytes - used,
+    };
+  }
+
+  /** Disconnects a client for which too much waits. Also to be called now and then, since the soft limit is one of time. */
+  limitOutput(): void {
+    if (this.#state !== 'open') return;
+    const { hardBytes, softBytes, softSeconds } = this.#limits.outputLimitOf(this.client.outputClass);
+    if (hardBytes === 0 && softBytes === 0) {
+      this.#softSinceMs = undefined;
+      return;
+    }
+    const bytes = this.#outputBytes;
+    const nowMs = this.#clock.monotonicMs();
+    if (softBytes === 0 || bytes < softBytes) this.#softSinceMs = undefined;
+    else this.#softSinceMs ??= nowMs;
+    const softMs = this.#softSinceMs === undefined ? 0 : nowMs - this.#softSinceMs;
+    if ((hardBytes > 0 && bytes >= hardBytes) || softMs > softSeconds * 1000) {
+      this.#cutOff('a client was disconnected at its output buffer limit');
+    }
   }
 
   #onData(bytes: Uint8Array): void {
@@ -183,8 +235,7 @@ export class ClientConnection {
   #advance(): void {
     this.#start();
     if (this.#state === 'open' && this.#inputEnded && this.#head === this.#queue.length) {
-      if (this.#protocolError !== undefined)
-        encodeReply(this.#protocolError, this.client.protocol, this.#writer);
+      if (this.#protocolError !== undefined) this.#writeReply(this.#protocolError);
       this.#end();
     }
     this.client.argvBytes = this.#requestBytes;
@@ -197,14 +248,18 @@ export class ClientConnection {
     // A request answered inside `execute` comes back here: the loop below goes on with the next.
     if (this.#starting) return;
     this.#starting = true;
+    let held = false;
     while (this.#state === 'open' && this.#next < this.#queue.length && !this.#outputIsFull) {
       const request = this.#queue[this.#next]!;
       if (this.#barrierInFlight) break;
       request.kind ??= this.#handler.classify(request.argv, this.client);
       if (!this.#mayStart(request.kind)) break;
+      held = this.#handler.holds(request);
+      if (held) break;
       this.#next++;
       this.#execute(request, request.kind);
     }
+    this.client.held = held;
     this.#starting = false;
   }
 
@@ -243,14 +298,20 @@ export class ClientConnection {
     while (this.#head < this.#next && this.#queue[this.#head]!.state === 'answered') {
       const request = this.#queue[this.#head++]!;
       this.#requestBytes -= request.bytes;
-      encodeReply(request.reply, this.client.protocol, this.#writer);
+      this.#writeReply(request.reply);
       if (this.client.closeAfterReply) {
         this.#end();
         return;
       }
     }
     this.#cutQueue();
-    if (this.#writer.length > 0) this.#scheduleFlush();
+    if (this.#writer.length === 0) return;
+    this.#scheduleFlush();
+    this.limitOutput();
+  }
+
+  #writeReply(reply: Reply): void {
+    if (this.client.takesReply()) encodeReply(reply, this.client.protocol, this.#writer);
   }
 
   #cutQueue(): void {
@@ -294,8 +355,9 @@ export class ClientConnection {
     this.#regulate();
   }
 
-  #onClosed(): void {
-    assert(this.#state !== 'closed', 'a connection closes once');
+  /** The socket has closed, or was destroyed: that it has closed is then no news. */
+  #leave(): void {
+    if (this.#state === 'closed') return;
     this.#state = 'closed';
     this.#parser.stop();
     this.#dropRequests();

@@ -6,8 +6,11 @@
  */
 import { fromLatin1 } from '../lib/bytes.ts';
 import {
+  AttributedReply,
+  BigNumberReply,
   BooleanReply,
   DoubleReply,
+  EncodedArrayReply,
   ErrorReply,
   MapReply,
   NullArrayReply,
@@ -71,10 +74,29 @@ function encodeComposed(
     encodeVerbatim(reply, protocol, out);
   } else if (reply instanceof BooleanReply) {
     out.ascii(protocol === 3 ? (reply.value ? '#t\r\n' : '#f\r\n') : reply.value ? ':1\r\n' : ':0\r\n');
+  } else if (reply instanceof BigNumberReply || reply instanceof AttributedReply) {
+    encodeRare(reply, protocol, out);
+  } else if (reply instanceof EncodedArrayReply) {
+    out.ascii(`*${reply.count}\r\n`);
+    for (const chunk of reply.chunks) out.bytes(chunk);
   } else {
     out.ascii(`*${reply.length}\r\n`);
     encodeAll(reply, protocol, out);
   }
+}
+
+/** What only DEBUG PROTOCOL gives, for tests of clients. */
+function encodeRare(reply: BigNumberReply | AttributedReply, protocol: Protocol, out: ReplyWriter): void {
+  if (reply instanceof BigNumberReply) {
+    if (protocol === 3) out.ascii(`(${reply.value}\r\n`);
+    else encodeBulk(fromLatin1(`${reply.value}`), out);
+    return;
+  }
+  if (protocol === 3) {
+    out.ascii(`|${reply.attributes.length}\r\n`);
+    for (const pair of reply.attributes) encodeAll(pair, protocol, out);
+  }
+  encodeReply(reply.reply, protocol, out);
 }
 
 function encodeAll(replies: readonly Reply[], protocol: Protocol, out: ReplyWriter): void {

@@ -21,6 +21,20 @@ export class ReplyWriter {
   /** A connection's turns are alike: the next buffer begins as long as the last one came to be. */
   #firstBytes = FIRST_BUFFER_BYTES;
 
+  /** What it holds now, beside `length`: the open buffer, and the chunks that are finished. */
+  get buffers(): {
+    readonly bytes: number;
+    readonly peakBytes: number;
+    readonly used: number;
+    readonly chunks: number;
+  } {
+    const bytes = this.#buffer?.length ?? 0;
+    return {
+      ...{ bytes, peakBytes: Math.max(bytes, this.#firstBytes) },
+      ...{ used: this.#used - this.#from, chunks: this.#chunks.length },
+    };
+  }
+
   /** Latin-1, so in effect ASCII; short. */
   ascii(text: string): void {
     const buffer = this.#reserve(text.length);

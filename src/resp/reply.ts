@@ -27,7 +27,10 @@ export type Reply =
   | SetReply
   | DoubleReply
   | VerbatimReply
-  | BooleanReply;
+  | BooleanReply
+  | EncodedArrayReply
+  | BigNumberReply
+  | AttributedReply;
 
 export const OK = 'OK';
 
@@ -91,5 +94,36 @@ export class BooleanReply {
 
   constructor(value: boolean) {
     this.value = value;
+  }
+}
+
+/** An integer of any size: a bulk string in RESP2, `(` in RESP3. */
+export class BigNumberReply {
+  readonly value: bigint;
+
+  constructor(value: bigint) {
+    this.value = value;
+  }
+}
+
+/** A reply with pairs before it that say something about it: `|` in RESP3. In RESP2 they are left out. */
+export class AttributedReply {
+  readonly attributes: readonly (readonly [Reply, Reply])[];
+  readonly reply: Reply;
+
+  constructor(attributes: readonly (readonly [Reply, Reply])[], reply: Reply) {
+    this.attributes = attributes;
+    this.reply = reply;
+  }
+}
+
+/** A long array of bulk strings that was written while it was made; the same in both protocols. */
+export class EncodedArrayReply {
+  readonly count: number;
+  readonly chunks: readonly Uint8Array[];
+
+  constructor(count: number, chunks: readonly Uint8Array[]) {
+    this.count = count;
+    this.chunks = chunks;
   }
 }

@@ -20,6 +20,11 @@ export interface RequestHandler {
   /** Called when everything before the request has been started and no barrier is in flight. */
   classify(argv: readonly Uint8Array[], client: Client): RequestKind;
   /**
+   * Whether the request may not start yet (CLIENT PAUSE). Once that may have changed the handler calls `resume` on the
+   * connections.
+   */
+  holds(request: Request): boolean;
+  /**
    * Answers with `request.resolve`, once, now or later. Reads and writes in flight together take effect in the order of
    * these calls. `argv` are views of what the socket gave: fine while the request is in flight, to be copied by who keeps
    * them longer.

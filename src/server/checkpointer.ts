@@ -4,6 +4,9 @@
  * A checkpoint begins when enough has changed, or when the last one is a while ago. It is gathered slice by slice, one
  * a turn, and written as one atomic, synced batch. A full disk is waited out: what has changed stays in memory, and the
  * log keeps it; when too much has gathered so, `overfull` asks for clients' writes to be refused.
+ *
+ * SAVE and its like ask for one with `flush`. It is over for them when a checkpoint has finished that holds everything
+ * applied before they asked, so one that was under way then may not be enough.
  */
 
 import type { Checkpoint } from '../kv/checkpoint.ts';
@@ -35,6 +38,22 @@ export interface CheckpointerOptions {
   readonly onFatal: (error: Error) => void;
 }
 
+/** For INFO. */
+export interface CheckpointStatus {
+  /** By the monotonic clock, while one is under way. */
+  readonly beganMs: number | undefined;
+  readonly finishedCount: number;
+  /** When the last one finished, by the wall clock: before the first, when this process began. */
+  readonly lastWallMs: number;
+  readonly lastDurationMs: number | undefined;
+  readonly lastFailed: boolean;
+}
+
+interface Flush {
+  readonly index: number;
+  readonly done: (error: Error | null) => void;
+}
+
 const SLICE_ENTRIES = 200;
 const RETRY_AFTER_FULL_MS = 1000;
 /** Changes in memory that the disk does not take. */
@@ -48,11 +67,22 @@ export class Checkpointer {
   #notBeforeMs = 0;
   #stopped = false;
   #onIdle: (() => void) | undefined;
+  /** Who waits for a checkpoint. A client at most once: it waits for the answer. */
+  #flushes: Flush[] = [];
+  #status: CheckpointStatus;
 
   constructor(options: CheckpointerOptions) {
     this.#options = options;
     this.#checkpointedIndex = options.stateMachine.appliedIndex;
     this.#lastMs = options.clock.monotonicMs();
+    const lastWallMs = options.clock.wallMs();
+    this.#status = {
+      ...{ beganMs: undefined, finishedCount: 0, lastWallMs, lastDurationMs: undefined, lastFailed: false },
+    };
+  }
+
+  get status(): CheckpointStatus {
+    return this.#status;
   }
 
   get checkpointedIndex(): number {
@@ -70,16 +100,31 @@ export class Checkpointer {
     if (this.#underWay || this.#stopped || nowMs < this.#notBeforeMs) return;
     const entries = stateMachine.appliedIndex - this.#checkpointedIndex;
     const due =
+      this.#flushes.length > 0 ||
       stateMachine.dirtyBytes >= limits.dirtyBytesMax ||
       entries >= limits.entriesMax ||
       (entries > 0 && nowMs - this.#lastMs >= limits.intervalMs);
     if (due) this.begin();
   }
 
+  /** Calls `done` once everything applied so far is in the store, or with the error when the disk is full. */
+  flush(done: (error: Error | null) => void): void {
+    const { clock, stateMachine } = this.#options;
+    if (stateMachine.appliedIndex === this.#checkpointedIndex) {
+      clock.endOfTurn(() => done(null));
+      return;
+    }
+    this.#flushes.push({ index: stateMachine.appliedIndex, done });
+    // Who asks now wants to know now whether the disk is still full.
+    this.#notBeforeMs = 0;
+    this.consider();
+  }
+
   begin(): void {
     const checkpoint = this.#options.stateMachine.beginCheckpoint();
     if (checkpoint === undefined) return;
     this.#underWay = true;
+    this.#status = { ...this.#status, beganMs: this.#options.clock.monotonicMs() };
     this.#fill(checkpoint, this.#options.store.batch());
   }
 
@@ -98,22 +143,38 @@ export class Checkpointer {
     checkpoint.finished();
     this.#checkpointedIndex = checkpoint.appliedIndex;
     this.#lastMs = this.#options.clock.monotonicMs();
+    this.#status = {
+      beganMs: undefined,
+      finishedCount: this.#status.finishedCount + 1,
+      lastWallMs: this.#options.clock.wallMs(),
+      lastDurationMs: this.#lastMs - (this.#status.beganMs ?? this.#lastMs),
+      lastFailed: false,
+    };
     this.#idle();
+    this.#settleFlushes(checkpoint.appliedIndex, null);
     if (this.#stopped) return;
     this.#options.onCheckpoint(checkpoint.appliedIndex);
-    const garbage = this.#options.stateMachine.takeGarbage();
-    if (garbage === undefined) return;
-    this.#options.store.clear(garbage, (error) => {
-      if (error !== null && !(error instanceof DiskFullError)) this.#options.onFatal(error);
-    });
+    for (const garbage of this.#options.stateMachine.takeGarbage()) {
+      this.#options.store.clear(garbage, (error) => {
+        if (error !== null && !(error instanceof DiskFullError)) this.#options.onFatal(error);
+      });
+    }
   }
 
   #failed(checkpoint: Checkpoint, error: Error): void {
     checkpoint.failed();
+    this.#status = { ...this.#status, beganMs: undefined, lastFailed: true };
     this.#idle();
+    this.#settleFlushes(Number.POSITIVE_INFINITY, error);
     if (!(error instanceof DiskFullError)) return this.#options.onFatal(error);
     this.#options.log.warning('the disk is full: no checkpoint could be written', { reason: error.message });
     this.#notBeforeMs = this.#options.clock.monotonicMs() + RETRY_AFTER_FULL_MS;
+  }
+
+  #settleFlushes(index: number, error: Error | null): void {
+    const settled = this.#flushes.filter((flush) => flush.index <= index);
+    this.#flushes = this.#flushes.filter((flush) => flush.index > index);
+    for (const { done } of settled) done(error);
   }
 
   #idle(): void {

@@ -1,16 +1,20 @@
 /**
  * CLIENT: what a client may ask and set about connections. After Redis 7.0's networking.c; SETINFO is of 7.2, and every
- * current client library sends it.
+ * current client library sends it. CLIENT TRACKING and its sisters are in client-tracking.ts.
  */
 import { parseInteger } from '../kv/integer.ts';
 import { latin1 } from '../lib/bytes.ts';
 import { type Client, describeClient } from '../resp/client.ts';
 import { ErrorReply, OK, type Reply, VerbatimReply } from '../resp/reply.ts';
+import { filterByType, killFilter } from './client-filter.ts';
+import { trackingCommands } from './client-tracking.ts';
 import { CONNECTION_ROWS } from './connection-rows.ts';
 import type { Call, ServerCommand } from './context.ts';
 import { bulk, helpLines, quoted, SYNTAX_ERROR, wrongArity } from './replies.ts';
 
 const BAD_NAME = new ErrorReply('ERR', 'Client names cannot contain spaces, newlines or special characters.');
+/** Redis cuts the words that it quotes in such an error at so many bytes. */
+const QUOTED_BYTES_MAX = 128;
 /** Printable characters without the space. */
 const NAME = /^[!-~]*$/;
 
@@ -43,11 +47,9 @@ function list(call: Call): Reply {
   if (argv.length > 2) {
     const option = latin1(argv[2]!).toLowerCase();
     if (option === 'type' && argv.length === 4) {
-      const type = latin1(argv[3]!).toLowerCase();
-      if (!['normal', 'master', 'slave', 'replica', 'pubsub'].includes(type)) {
-        return new ErrorReply('ERR', `Unknown client type '${quoted(argv[3]!)}'`);
-      }
-      if (type !== 'normal') chosen = [];
+      const filter = filterByType(argv[3]!);
+      if (filter instanceof ErrorReply) return filter;
+      chosen = chosen.filter(filter);
     } else if (option === 'id' && argv.length > 3) {
       const ids = argv.slice(3).map(parseInteger);
       if (ids.includes(undefined)) return new ErrorReply('ERR', 'Invalid client ID');
@@ -68,25 +70,137 @@ function describe({ server }: Call, clients: readonly Client[]): Reply {
   return new VerbatimReply('txt', clients.map((each) => `${describeClient(each, nowMs)}\n`).join(''));
 }
 
+/** CLIENT KILL address, or with options: see client-filter.ts. Only the old form may hit who asks without being told. */
+function kill({ argv, client, server }: Call): Reply {
+  const isOldForm = argv.length === 3;
+  const address = quoted(argv[2]!);
+  const filter = isOldForm ? (each: Client) => each.address === address : killFilter(argv, client);
+  if (filter instanceof ErrorReply) return filter;
+  const victims = [...server.clients.values()].filter(filter);
+  for (const victim of victims) {
+    if (victim === client) client.closeAfterReply = true;
+    else victim.outlet?.destroy();
+  }
+  if (!isOldForm) return victims.length;
+  return victims.length === 0 ? new ErrorReply('ERR', 'No such client') : OK;
+}
+
+/** CLIENT PAUSE milliseconds [WRITE|ALL] */
+function pause({ argv, server }: Call): Reply {
+  if (argv.length > 4) return wrongSubcommandSyntax(argv[1]!);
+  const mode = latin1(argv[3] ?? bulk('all')).toLowerCase();
+  if (mode !== 'all' && mode !== 'write')
+    return new ErrorReply('ERR', 'CLIENT PAUSE mode must be WRITE or ALL');
+  const ms = parseInteger(argv[2]!);
+  if (ms === undefined) return new ErrorReply('ERR', 'timeout is not an integer or out of range');
+  if (ms < 0) return new ErrorReply('ERR', 'timeout is negative');
+  server.pause.begin(mode, Number(ms));
+  return OK;
+}
+
+function unpause({ server }: Call): Reply {
+  server.pause.end();
+  return OK;
+}
+
+/** CLIENT UNBLOCK id [TIMEOUT|ERROR]: no command blocks, so there is nobody to be woken. */
+function unblock({ argv }: Call): Reply {
+  if (argv.length > 4) return wrongSubcommandSyntax(argv[1]!);
+  const reason = latin1(argv[3] ?? bulk('timeout')).toLowerCase();
+  if (reason !== 'timeout' && reason !== 'error') {
+    return new ErrorReply('ERR', 'CLIENT UNBLOCK reason should be TIMEOUT or ERROR');
+  }
+  if (parseInteger(argv[2]!) === undefined) {
+    return new ErrorReply('ERR', 'value is not an integer or out of range');
+  }
+  return 0;
+}
+
+function wrongSubcommandSyntax(subcommand: Uint8Array): ErrorReply {
+  const name = quoted(subcommand, QUOTED_BYTES_MAX);
+  return new ErrorReply(
+    'ERR',
+    `unknown subcommand or wrong number of arguments for '${name}'. Try CLIENT HELP.`,
+  );
+}
+
+/** CLIENT REPLY ON|OFF|SKIP: what is answered to the latter two is not sent. */
+function reply({ argv, client }: Call): Reply {
+  switch (latin1(argv[2]!).toLowerCase()) {
+    case 'on':
+      client.repliesOff = false;
+      client.skipReplies(0);
+      return OK;
+    case 'off':
+      client.repliesOff = true;
+      return OK;
+    case 'skip':
+      // This one, and the next.
+      if (!client.repliesOff) client.skipReplies(2);
+      return OK;
+    default:
+      return SYNTAX_ERROR;
+  }
+}
+
+function noEvict({ argv, client }: Call): Reply {
+  const word = latin1(argv[2]!).toLowerCase();
+  if (word !== 'on' && word !== 'off') return SYNTAX_ERROR;
+  client.noEvict = word === 'on';
+  return OK;
+}
+
 const HELP = [
+  'CACHING (YES|NO)',
+  '    Enable/disable tracking of the keys for next command in OPTIN/OPTOUT modes.',
+  'GETREDIR',
+  '    Return the client ID we are redirecting to when tracking is enabled.',
   'GETNAME',
   '    Return the name of the current connection.',
   'ID',
   '    Return the ID of the current connection.',
   'INFO',
   '    Return information about the current client connection.',
+  'KILL <ip:port>',
+  '    Kill connection made from <ip:port>.',
+  'KILL <option> <value> [<option> <value> [...]]',
+  '    Kill connections. Options are:',
+  '    * ADDR (<ip:port>|<unixsocket>:0)',
+  '      Kill connections made from the specified address',
+  '    * LADDR (<ip:port>|<unixsocket>:0)',
+  '      Kill connections made to specified local address',
+  '    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)',
+  '      Kill connections by type.',
+  '    * USER <username>',
+  '      Kill connections authenticated by <username>.',
+  '    * SKIPME (YES|NO)',
+  '      Skip killing current connection (default: yes).',
   'LIST [options ...]',
   '    Return information about client connections. Options:',
   '    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)',
   '      Return clients of specified type.',
   '    * ID <id> [<id> ...]',
   '      Return clients with the specified ids.',
+  'UNPAUSE',
+  '    Stop the current client pause, resuming traffic.',
+  'PAUSE <timeout> [WRITE|ALL]',
+  '    Suspend all, or just write, clients for <timeout> milliseconds.',
+  'REPLY (ON|OFF|SKIP)',
+  '    Control the replies sent to the current connection.',
   'SETINFO <option> <value>',
   '    Set client meta attr. Options are:',
   '    * LIB-NAME: the client lib name.',
   '    * LIB-VER: the client lib version.',
   'SETNAME <name>',
   '    Assign the name <name> to the current connection.',
+  'UNBLOCK <clientid> [TIMEOUT|ERROR]',
+  '    Unblock the specified blocked client.',
+  'TRACKING OFF',
+  '    Control server assisted client side caching, which this server does not have.',
+  'TRACKINGINFO',
+  '    Report tracking status for the current connection.',
+  'NO-EVICT (ON|OFF)',
+  '    Protect current client connection from eviction.',
 ];
 
 const subcommands: readonly ServerCommand[] = [
@@ -117,6 +231,13 @@ const subcommands: readonly ServerCommand[] = [
   },
   { ...CONNECTION_ROWS['client|list'], kind: 'local', run: list },
   { ...CONNECTION_ROWS['client|info'], kind: 'local', run: (call) => describe(call, [call.client]) },
+  { ...CONNECTION_ROWS['client|kill'], kind: 'barrier', run: kill },
+  { ...CONNECTION_ROWS['client|pause'], kind: 'barrier', run: pause },
+  { ...CONNECTION_ROWS['client|unpause'], kind: 'barrier', run: unpause },
+  { ...CONNECTION_ROWS['client|unblock'], kind: 'local', run: unblock },
+  { ...CONNECTION_ROWS['client|reply'], kind: 'barrier', run: reply },
+  { ...CONNECTION_ROWS['client|no-evict'], kind: 'local', run: noEvict },
+  ...trackingCommands,
   { ...CONNECTION_ROWS['client|help'], kind: 'local', run: () => helpLines('CLIENT', HELP) },
 ];
 

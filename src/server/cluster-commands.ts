@@ -6,6 +6,7 @@
  * Forms as in Redis 7.0's cluster.c.
  */
 import { SLOTS, slotOf } from '../kv/slot.ts';
+import { latin1 } from '../lib/bytes.ts';
 import { NOBODY } from '../raft/types.ts';
 import { MapReply, type Reply, VerbatimReply } from '../resp/reply.ts';
 import { type Call, type Member, memberIdText, type ServerCommand, type ServerContext } from './context.ts';
@@ -133,7 +134,7 @@ export const clusterCommand: ServerCommand = {
       kind: 'local',
       run: ({ server }) => bulk(memberIdText(server.self.id)),
     },
-    { ...SERVER_ROWS['cluster|keyslot'], kind: 'local', run: ({ argv }) => slotOf(argv[2]!) },
+    { ...SERVER_ROWS['cluster|keyslot'], kind: 'local', run: ({ argv }) => slotOf(latin1(argv[2]!)) },
     { ...SERVER_ROWS['cluster|help'], kind: 'local', run: () => helpLines('CLUSTER', HELP) },
   ],
 };

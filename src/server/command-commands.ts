@@ -3,11 +3,12 @@
  * INFO. Forms as in Redis 7.0's server.c.
  */
 
-import { globMatches } from '../config/glob.ts';
-import { type CommandArgument, type CommandRow, keyIndexes } from '../kv/command.ts';
+import type { CommandArgument, CommandRow } from '../kv/command.ts';
 import { latin1 } from '../lib/bytes.ts';
+import { globMatchesAnyCase } from '../lib/glob.ts';
 import { ErrorReply, MapReply, type Reply, SetReply } from '../resp/reply.ts';
-import type { Call, ServerCommand } from './context.ts';
+import { describeSpecification, type FlaggedKey, keySpecificationsOf, keysOf } from './command-keys.ts';
+import type { AnyCommand, Call, ServerCommand } from './context.ts';
 import { bulk, helpLines, SYNTAX_ERROR } from './replies.ts';
 import { SERVER_ROWS } from './server-rows.ts';
 
@@ -32,37 +33,9 @@ function describe(row: CommandRow, fullName: string): Reply {
     ...[first, last, step],
     new SetReply(row.categories),
     new SetReply((row.tips ?? []).map(bulk)),
-    new SetReply(keySpecifications(row)),
+    new SetReply(keySpecificationsOf(row).map(describeSpecification)),
     new SetReply(subcommands.map((subrow) => describe(subrow, `${fullName}|${subrow.name}`))),
   ];
-}
-
-/** Where the keys are, once more, in the form that cluster clients and proxies understand. */
-function keySpecifications(row: CommandRow): Reply[] {
-  const [first, last, step] = row.keys;
-  if (first === 0) return [];
-  const beginSearch: Pair[] = [
-    [bulk('type'), bulk('index')],
-    [bulk('spec'), new MapReply([[bulk('index'), first]])],
-  ];
-  const lastKey = last < 0 ? last : last - first;
-  const range: Pair[] = [
-    [bulk('lastkey'), lastKey],
-    [bulk('keystep'), step],
-    [bulk('limit'), 0],
-  ];
-  const findKeys: Pair[] = [
-    [bulk('type'), bulk('range')],
-    [bulk('spec'), new MapReply(range)],
-  ];
-  const notes: Pair[] = row.keyNotes === undefined ? [] : [[bulk('notes'), bulk(row.keyNotes)]];
-  const specification = new MapReply([
-    ...notes,
-    [bulk('flags'), new SetReply(row.keyFlags ?? [])],
-    [bulk('begin_search'), new MapReply(beginSearch)],
-    [bulk('find_keys'), new MapReply(findKeys)],
-  ]);
-  return [specification];
 }
 
 function document(row: CommandRow, fullName: string): Pair {
@@ -72,8 +45,9 @@ function document(row: CommandRow, fullName: string): Pair {
     [bulk('group'), bulk(row.group)],
   ];
   if (row.complexity !== '') pairs.push([bulk('complexity'), bulk(row.complexity)]);
+  const flags = [...(row.deprecated === undefined ? [] : ['deprecated']), ...(row.docFlags ?? [])];
+  if (flags.length > 0) pairs.push([bulk('doc_flags'), new SetReply(flags)]);
   if (row.deprecated !== undefined) {
-    pairs.push([bulk('doc_flags'), new SetReply(['deprecated'])]);
     pairs.push([bulk('deprecated_since'), bulk(row.deprecated.since)]);
     pairs.push([bulk('replaced_by'), bulk(row.deprecated.replacedBy)]);
   }
@@ -94,9 +68,14 @@ function documentArgument(argument: CommandArgument): Reply {
     [bulk('name'), bulk(argument.name)],
     [bulk('type'), bulk(argument.type)],
   ];
-  if (argument.type === 'key') pairs.push([bulk('key_spec_index'), 0]);
+  if (argument.type === 'key' || argument.keySpec !== undefined) {
+    pairs.push([bulk('key_spec_index'), argument.keySpec ?? 0]);
+  }
   if (argument.token !== undefined) pairs.push([bulk('token'), bulk(argument.token)]);
   if (argument.since !== undefined) pairs.push([bulk('since'), bulk(argument.since)]);
+  if (argument.deprecatedSince !== undefined) {
+    pairs.push([bulk('deprecated_since'), bulk(argument.deprecatedSince)]);
+  }
   if (argument.flags !== undefined) pairs.push([bulk('flags'), new SetReply(argument.flags)]);
   if (argument.arguments !== undefined) {
     pairs.push([bulk('arguments'), argument.arguments.map(documentArgument)]);
@@ -140,26 +119,35 @@ function list({ argv, server }: Call): Reply {
     return names(rows.filter(({ row }) => row.categories.includes(`@${wanted.toLowerCase()}`)));
   }
   if (filter === 'filterby pattern')
-    return names(rows.filter(({ fullName }) => globMatches(wanted, fullName)));
+    return names(rows.filter(({ fullName }) => globMatchesAnyCase(wanted, fullName)));
   return SYNTAX_ERROR;
 }
 
 function getKeys(call: Call): Reply {
+  const keys = findKeys(call);
+  return keys instanceof ErrorReply ? keys : keys.map(({ key }) => key);
+}
+
+function getKeysAndFlags(call: Call): Reply {
+  const keys = findKeys(call);
+  return keys instanceof ErrorReply ? keys : keys.map(({ key, flags }) => [key, new SetReply(flags)]);
+}
+
+function findKeys(call: Call): FlaggedKey[] | ErrorReply {
   const argv = call.argv.slice(2);
   const command = call.server.commands.get(latin1(argv[0]!).toLowerCase());
   const subcommand = latin1(argv[1] ?? new Uint8Array()).toLowerCase();
-  const row: CommandRow | undefined =
+  const row: AnyCommand | undefined =
     command?.subcommands === undefined || argv.length === 1
       ? command
-      : command.subcommands.find(({ name }) => name === subcommand);
+      : [...command.subcommands].find(({ name }) => name === subcommand);
   if (row === undefined) return new ErrorReply('ERR', 'Invalid command specified');
-  if (row.keys[0] === 0) return new ErrorReply('ERR', 'The command has no key arguments');
   const fits = row.arity >= 0 ? argv.length === row.arity : argv.length >= -row.arity;
-  if (!fits) return new ErrorReply('ERR', 'Invalid number of arguments specified for command');
-  const { first, last, step } = keyIndexes(row.keys, argv.length);
-  const keys: Reply[] = [];
-  for (let i = first; i <= last; i += step) keys.push(argv[i]!);
-  return keys;
+  const keys = fits ? keysOf(row, argv) : [];
+  if (keys === undefined || keySpecificationsOf(row).length === 0) {
+    return new ErrorReply('ERR', 'The command has no key arguments');
+  }
+  return fits ? keys : new ErrorReply('ERR', 'Invalid number of arguments specified for command');
 }
 
 const HELP = [
@@ -179,6 +167,8 @@ const HELP = [
   '    commands are returned.',
   'GETKEYS <full-command>',
   '    Return the keys from a full Redis command.',
+  'GETKEYSANDFLAGS <full-command>',
+  '    Return the keys and the access flags from a full Redis command.',
 ];
 
 export const commandCommand: ServerCommand = {
@@ -191,6 +181,7 @@ export const commandCommand: ServerCommand = {
     { ...SERVER_ROWS['command|info'], kind: 'local', run: info },
     { ...SERVER_ROWS['command|list'], kind: 'local', run: list },
     { ...SERVER_ROWS['command|getkeys'], kind: 'local', run: getKeys },
+    { ...SERVER_ROWS['command|getkeysandflags'], kind: 'local', run: getKeysAndFlags },
     { ...SERVER_ROWS['command|help'], kind: 'local', run: () => helpLines('COMMAND', HELP) },
   ],
 };

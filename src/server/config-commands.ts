@@ -32,6 +32,17 @@ function resetStat({ server }: Call): Reply {
   return OK;
 }
 
+function rewrite({ server, request }: Call): Reply | undefined {
+  if (server.config.configFile === '') {
+    return new ErrorReply('ERR', 'The server is running without a config file');
+  }
+  server.rewriteConfigFile((error) => {
+    if (error !== null) server.log.warning('CONFIG REWRITE failed', { reason: error.message });
+    request.resolve(error === null ? OK : new ErrorReply('ERR', `Rewriting config file: ${error.message}`));
+  });
+  return undefined;
+}
+
 const HELP = [
   'GET <pattern>',
   '    Return parameters matching the glob-like <pattern> and their values.',
@@ -39,16 +50,22 @@ const HELP = [
   '    Set the configuration <directive> to <value>.',
   'RESETSTAT',
   '    Reset statistics reported by the INFO command.',
+  'REWRITE',
+  '    Rewrite the configuration file.',
 ];
 
 export const configCommand: ServerCommand = {
   ...SERVER_ROWS.config,
   kind: 'local',
+  differs:
+    "directives are those of `hstore server --help`; some of Redis's are kept and change nothing; REWRITE writes what " +
+    'CONFIG SET has changed, not what flags say',
   run: () => wrongArity('config'),
   subcommands: [
     { ...SERVER_ROWS['config|get'], kind: 'local', run: get },
     { ...SERVER_ROWS['config|set'], kind: 'barrier', run: set },
     { ...SERVER_ROWS['config|resetstat'], kind: 'local', run: resetStat },
+    { ...SERVER_ROWS['config|rewrite'], kind: 'barrier', run: rewrite },
     { ...SERVER_ROWS['config|help'], kind: 'local', run: () => helpLines('CONFIG', HELP) },
   ],
 };

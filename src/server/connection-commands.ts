@@ -1,5 +1,5 @@
 /**
- * Commands on one connection: PING, ECHO, SELECT, AUTH, HELLO, RESET, QUIT. CLIENT is in client-commands.ts.
+ * Commands on one connection: PING, ECHO, SELECT, AUTH, HELLO, RESET, MONITOR, QUIT. CLIENT is in client-commands.ts.
  *
  * After Redis 7.0's networking.c and acl.c. There is one user, `default`, with the password of `requirepass`.
  */
@@ -28,15 +28,22 @@ function ping({ argv }: Call): Reply {
   return argv[1] ?? 'PONG';
 }
 
-function select({ argv, client }: Call): Reply {
-  const index = parseInteger(argv[1]!);
+/** The number of a database that SELECT knows, or why it is none. */
+export function parseDatabase(bytes: Uint8Array): number | ErrorReply {
+  const index = parseInteger(bytes);
   if (index === undefined) return new ErrorReply('ERR', 'value is not an integer or out of range');
   if (index > INT_MAX || index < -INT_MAX - 1) {
     const range = `${-INT_MAX - 1} and ${INT_MAX}`;
     return new ErrorReply('ERR', `value is out of range, value must between ${range}`);
   }
   if (index < 0 || index >= DATABASES) return new ErrorReply('ERR', 'DB index is out of range');
-  client.db = Number(index);
+  return Number(index);
+}
+
+function select({ argv, client }: Call): Reply {
+  const db = parseDatabase(argv[1]!);
+  if (db instanceof ErrorReply) return db;
+  client.db = db;
   return OK;
 }
 
@@ -133,7 +140,16 @@ function describeServer(server: ServerContext, client: Client): Reply {
 /** The Redis whose commands, replies and texts hstore gives. */
 export const REDIS_VERSION = '7.0.15';
 
+function monitor({ client, server }: Call): Reply {
+  // Redis does not answer a second MONITOR at all.
+  if (client.monitoring) client.skipReplies(1);
+  else server.monitors.add(client);
+  return OK;
+}
+
 function reset({ client, server }: Call): Reply {
+  server.monitors.remove(client);
+  server.transactions.drop(client);
   client.reset(server.config.requirepass === '');
   return 'RESET';
 }
@@ -150,5 +166,6 @@ export const connectionCommands: readonly ServerCommand[] = [
   { ...CONNECTION_ROWS.auth, kind: 'barrier', run: auth },
   { ...CONNECTION_ROWS.hello, kind: 'barrier', run: hello },
   { ...CONNECTION_ROWS.reset, kind: 'barrier', run: reset },
+  { ...CONNECTION_ROWS.monitor, kind: 'barrier', run: monitor },
   { ...CONNECTION_ROWS.quit, kind: 'barrier', run: quit },
 ];

@@ -3,14 +3,17 @@
  */
 
 import type { Config } from '../config/config.ts';
-import type { CommandRow, ReadCommand, WriteCommand } from '../kv/command.ts';
-import type { Clock, System } from '../lib/env.ts';
+import type { CommandRow, ReadCommand, ScanCommand, WriteCommand } from '../kv/command.ts';
+import type { Clock, Log, System } from '../lib/env.ts';
 import type { NodeId } from '../raft/types.ts';
 import type { Client } from '../resp/client.ts';
 import type { Reply } from '../resp/reply.ts';
 import type { Request } from '../resp/request.ts';
+import type { ClientPause } from './client-pause.ts';
+import type { Monitors } from './monitor.ts';
 import type { Replica } from './replica.ts';
 import type { RunningTotals, Stats } from './stats.ts';
+import type { Transactions } from './transactions.ts';
 
 export interface Member {
   readonly id: NodeId;
@@ -33,18 +36,28 @@ export interface ServerContext {
   readonly runId: string;
   readonly clock: Clock;
   readonly system: System;
+  readonly log: Log;
   readonly config: Config;
   readonly clusterId: string;
   readonly self: Member;
   readonly members: readonly Member[];
   readonly replica: Replica;
   readonly clients: ReadonlyMap<number, Client>;
+  readonly monitors: Monitors;
+  readonly transactions: Transactions;
+  readonly pause: ClientPause;
   readonly stats: Stats;
   readonly commands: ReadonlyMap<string, AnyCommand>;
   /** By the monotonic and by the wall clock. */
   readonly startedAt: { readonly monotonicMs: number; readonly wallMs: number };
   peerStatus(id: NodeId): PeerStatus;
   runningTotals(): RunningTotals;
+  /** Writes what CONFIG SET has changed into the configuration file, which there is. `done` comes later, once. */
+  rewriteConfigFile(done: (error: Error | null) => void): void;
+  /** Stops the server in order, and ends the process. */
+  shutdown(): void;
+  /** DEBUG SET-ACTIVE-EXPIRE: whether keys whose time is over are removed before anybody asks for them. */
+  setActiveExpire(active: boolean, done: (reply: Reply) => void): void;
 }
 
 export interface Call {
@@ -62,7 +75,7 @@ export interface ServerCommand extends CommandRow {
   readonly subcommands?: readonly ServerCommand[];
 }
 
-export type AnyCommand = ReadCommand | WriteCommand | ServerCommand;
+export type AnyCommand = ReadCommand | WriteCommand | ScanCommand | ServerCommand;
 
 /** A member's id as the CLUSTER commands show it: 40 hexadecimal digits, as Redis's are. */
 export function memberIdText(id: NodeId): string {

@@ -9,27 +9,15 @@ import { latin1 } from '../lib/bytes.ts';
 import type { Client } from '../resp/client.ts';
 import { ErrorReply } from '../resp/reply.ts';
 import type { Request, RequestHandler, RequestKind } from '../resp/request.ts';
-import type { AnyCommand, ServerCommand, ServerContext } from './context.ts';
-import { quoted, wrongArity } from './replies.ts';
-import type { CallCounter } from './stats.ts';
+import type { AnyCommand, ServerContext } from './context.ts';
+import { refusedToMonitor } from './monitor.ts';
+import { DISK_FULL, quoted, wrongArity } from './replies.ts';
+import type { Known } from './transactions.ts';
 
 /** Redis cuts the arguments that it quotes in an error at so many bytes. */
 const QUOTED_BYTES_MAX = 128;
 
 const NO_AUTH = new ErrorReply('NOAUTH', 'Authentication required.');
-const DISK_FULL = new ErrorReply(
-  'MISCONF',
-  'Errors writing to the write-ahead log: No space left on device. The command was not executed',
-);
-
-/** A command and its counter, found by one look. */
-interface Known {
-  readonly command: AnyCommand;
-  /** `get`, `config|get`. */
-  readonly fullName: string;
-  readonly counter: CallCounter;
-}
-
 export class Executor implements RequestHandler {
   readonly #server: ServerContext;
   /** By the name as typed, so that a name seen before costs no conversion. Bounded: only names that exist. */
@@ -47,23 +35,44 @@ export class Executor implements RequestHandler {
     const known = this.#find(argv);
     // What will be refused is answered at once.
     if (known instanceof ErrorReply || refusal(known, argv, client) !== undefined) return 'local';
-    return known.command.kind;
+    const { command } = known;
+    const { transactions } = this.#server;
+    if (transactions.queues(client, command)) return 'local';
+    if (command.name === 'exec') return transactions.kindOfExec(client);
+    // All that goes over many turns is a read to the connection.
+    return command.kind === 'scan' ? 'read' : command.kind;
+  }
+
+  holds({ argv, client }: Request): boolean {
+    const { pause, transactions } = this.#server;
+    if (!pause.active || client.monitoring) return false;
+    const known = this.#find(argv);
+    if (known instanceof ErrorReply || refusal(known, argv, client) !== undefined) return false;
+    if (transactions.queues(client, known.command)) return false;
+    return pause.holds(known.command, known.command.name === 'exec' && transactions.writes(client));
   }
 
   execute(request: Request): void {
     const { argv, client } = request;
+    const { stats, transactions } = this.#server;
     const known = this.#find(argv);
     if (known instanceof ErrorReply) {
-      this.#server.stats.countError(known);
+      stats.countError(known);
+      transactions.refused(client);
       request.resolve(known);
       return;
     }
     const refused = refusal(known, argv, client);
-    if (refused === undefined) {
-      this.#carryOut(known, request);
-    } else {
+    if (refused !== undefined) {
       known.counter.reject(refused);
+      transactions.refused(client);
       request.resolve(refused);
+    } else if (transactions.queues(client, known.command)) {
+      const queued = transactions.queue(known, request);
+      if (queued instanceof ErrorReply) known.counter.reject(queued);
+      request.resolve(queued);
+    } else {
+      this.#carryOut(known, request);
     }
   }
 
@@ -78,13 +87,12 @@ export class Executor implements RequestHandler {
       this.#byTypedName.set(typed, known);
     }
     const { command } = known;
-    if (argv.length === 1 || command.kind === 'read' || command.kind === 'write') return known;
-    return command.subcommands === undefined
+    return argv.length === 1 || command.subcommands === undefined
       ? known
       : this.#findSubcommand(command.subcommands, command.name, argv[1]!);
   }
 
-  #findSubcommand(rows: readonly ServerCommand[], container: string, typed: Uint8Array): Known | ErrorReply {
+  #findSubcommand(rows: readonly AnyCommand[], container: string, typed: Uint8Array): Known | ErrorReply {
     const name = latin1(typed).toLowerCase();
     const subcommand = rows.find((row) => row.name === name);
     if (subcommand === undefined) return unknownSubcommand(container, typed);
@@ -92,19 +100,22 @@ export class Executor implements RequestHandler {
   }
 
   #known(command: AnyCommand, fullName: string): Known {
-    return { command, fullName, counter: this.#server.stats.counterOf(fullName) };
+    return { command, fullName, counter: this.#server.stats.counterOf(fullName, command) };
   }
 
   #carryOut({ command, fullName, counter }: Known, request: Request): void {
     const { argv, client } = request;
-    const { replica } = this.#server;
+    const { replica, monitors } = this.#server;
     client.lastCommand = fullName;
     counter.begin(request);
     switch (command.kind) {
       case 'read':
+      case 'scan':
+        if (monitors.active) monitors.show(client, command, fullName, argv);
         replica.read(client.db, command, argv, request);
         return;
       case 'write': {
+        if (monitors.active) monitors.show(client, command, fullName, argv);
         const refused = command.check?.(argv) ?? (replica.diskFull ? DISK_FULL : undefined);
         if (refused === undefined) replica.write(client.db, argv, request);
         else request.resolve(refused);
@@ -113,6 +124,7 @@ export class Executor implements RequestHandler {
       default: {
         const reply = command.run({ argv, client, server: this.#server, request });
         if (reply !== undefined) request.resolve(reply);
+        if (monitors.active) monitors.show(client, command, fullName, argv);
       }
     }
   }
@@ -122,7 +134,7 @@ export class Executor implements RequestHandler {
 function refusal(known: Known, argv: readonly Uint8Array[], client: Client): ErrorReply | undefined {
   if (!arityFits(known.command, argv.length)) return wrongArity(known.fullName);
   if (!client.authenticated && !known.command.flags.includes('no_auth')) return NO_AUTH;
-  return undefined;
+  return refusedToMonitor(client, known.command);
 }
 
 function arityFits(command: { arity: number }, argc: number): boolean {

@@ -7,7 +7,12 @@ import { NOBODY, type NodeId } from '../raft/types.ts';
 import { type Reply, VerbatimReply } from '../resp/reply.ts';
 import { REDIS_VERSION } from './connection-commands.ts';
 import type { Call, Member, ServerCommand, ServerContext } from './context.ts';
+import { memoryUse } from './memory-commands.ts';
 import { SERVER_ROWS } from './server-rows.ts';
+
+/** What `hz` is in Redis: how often a server looks after itself, per second. */
+const HOUSEKEEPING_HZ = 1;
+const SECONDS_PER_DAY = 86_400;
 
 type Fields = Record<string, string | number>;
 type Section = (server: ServerContext) => Fields;
@@ -24,6 +29,7 @@ const SECTIONS: Readonly<Record<string, Section>> = {
   Modules: () => ({}),
   Commandstats: commandstatsSection,
   Errorstats: errorstatsSection,
+  Latencystats: latencystatsSection,
   Cluster: () => ({ cluster_enabled: 1 }),
   Keyspace: keyspaceSection,
   Raft: raftSection,
@@ -31,7 +37,7 @@ const SECTIONS: Readonly<Record<string, Section>> = {
 
 /** `default` is what INFO without arguments shows. `all` and `everything` differ in the modules, and there are none. */
 const SETS: Readonly<Record<string, (name: string) => boolean>> = {
-  default: (name) => name !== 'commandstats',
+  default: (name) => name !== 'commandstats' && name !== 'latencystats',
   all: () => true,
   everything: () => true,
 };
@@ -58,26 +64,36 @@ function info(call: Call): Reply | undefined {
 }
 
 function serverSection(server: ServerContext): Fields {
-  const { system, clock, config, self, startedAt } = server;
+  const { system, clock, config, startedAt } = server;
   const uptimeSeconds = Math.floor((clock.monotonicMs() - startedAt.monotonicMs) / 1000);
   return {
     redis_version: REDIS_VERSION,
+    redis_git_sha1: '00000000',
+    redis_git_dirty: 0,
     hstore_version: server.version,
     redis_mode: 'standalone',
     os: system.operatingSystem,
     arch_bits: 64,
+    monotonic_clock: 'POSIX clock_gettime',
+    multiplexing_api: 'libuv',
     runtime: system.runtime,
     process_id: system.processId,
+    process_supervised: 'no',
     run_id: server.runId,
-    tcp_port: self.port,
+    tcp_port: config.port === 0 ? config.tlsPort : config.port,
     server_time_usec: clock.wallMs() * 1000,
     uptime_in_seconds: uptimeSeconds,
-    uptime_in_days: Math.floor(uptimeSeconds / 86_400),
+    uptime_in_days: Math.floor(uptimeSeconds / SECONDS_PER_DAY),
+    hz: HOUSEKEEPING_HZ,
+    configured_hz: HOUSEKEEPING_HZ,
+    // Redis's: seconds in 24 bits.
+    lru_clock: Math.floor(clock.wallMs() / 1000) % 2 ** 24,
     config_file: config.configFile,
+    io_threads_active: 0,
   };
 }
 
-function clientsSection({ clients, config }: ServerContext): Fields {
+function clientsSection({ clients, config, stats }: ServerContext): Fields {
   let input = 0;
   let output = 0;
   for (const client of clients.values()) {
@@ -86,30 +102,61 @@ function clientsSection({ clients, config }: ServerContext): Fields {
   }
   return {
     connected_clients: clients.size,
+    cluster_connections: 0,
     maxclients: config.maxclients,
     client_recent_max_input_buffer: input,
     client_recent_max_output_buffer: output,
-    blocked_clients: 0,
+    blocked_clients: stats.blockedClients,
     tracking_clients: 0,
     clients_in_timeout_table: 0,
   };
 }
 
-function memorySection({ system, config, replica }: ServerContext): Fields {
-  const { heapBytes, residentBytes } = system.memory();
+function memorySection(server: ServerContext): Fields {
+  const { system, config, replica } = server;
+  const use = memoryUse(server);
+  const fragmentationBytes = use.residentBytes - use.usedBytes;
   return {
-    used_memory: heapBytes,
-    used_memory_human: human(heapBytes),
-    used_memory_rss: residentBytes,
-    used_memory_rss_human: human(residentBytes),
-    used_memory_dataset: replica.stateMachine.memoryBytes,
-    total_system_memory: system.memoryTotalBytes,
-    total_system_memory_human: human(system.memoryTotalBytes),
-    maxmemory: config.maxmemory,
-    maxmemory_human: human(config.maxmemory),
+    ...withHuman('used_memory', use.usedBytes),
+    ...withHuman('used_memory_rss', use.residentBytes),
+    ...withHuman('used_memory_peak', use.peakBytes),
+    used_memory_peak_perc: percent(use.usedBytes, use.peakBytes),
+    used_memory_overhead: Math.max(0, use.usedBytes - use.datasetBytes),
+    used_memory_startup: use.startupBytes,
+    used_memory_dataset: use.datasetBytes,
+    used_memory_dataset_perc: percent(use.datasetBytes, use.usedBytes),
+    allocator_allocated: use.usedBytes,
+    allocator_active: use.usedBytes,
+    allocator_resident: use.residentBytes,
+    ...withHuman('total_system_memory', system.memoryTotalBytes),
+    ...withHuman('used_memory_lua', 0),
+    used_memory_scripts_eval: 0,
+    number_of_cached_scripts: 0,
+    number_of_functions: 0,
+    number_of_libraries: 0,
+    ...withHuman('used_memory_scripts', 0),
+    ...withHuman('maxmemory', config.maxmemory),
     maxmemory_policy: 'noeviction',
+    mem_fragmentation_ratio: (use.residentBytes / Math.max(1, use.usedBytes)).toFixed(2),
+    mem_fragmentation_bytes: fragmentationBytes,
+    // What the next checkpoint will write cannot be dropped from memory before.
+    mem_not_counted_for_evict: replica.stateMachine.dirtyBytes,
+    mem_replication_backlog: 0,
+    mem_total_replication_buffers: 0,
+    mem_clients_slaves: 0,
+    mem_clients_normal: use.clientsBytes,
+    mem_cluster_links: 0,
+    mem_aof_buffer: 0,
     mem_allocator: 'v8',
+    active_defrag_running: 0,
+    lazyfree_pending_objects: 0,
+    lazyfreed_objects: 0,
   };
+}
+
+/** Redis shows many sizes twice, for programs and for people. */
+function withHuman(name: string, bytes: number): Fields {
+  return { [name]: bytes, [`${name}_human`]: human(bytes) };
 }
 
 /** Redis's way: `512B`, `1.50K`, `23.54G`. */
@@ -124,18 +171,48 @@ function human(bytes: number): string {
   return unit === 0 ? `${value}B` : `${value.toFixed(2)}${units[unit]}`;
 }
 
-/** Every acknowledged write is in the log on disk, as with an append-only file that is always synced. */
-function persistenceSection({ replica }: ServerContext): Fields {
+function percent(part: number, whole: number): string {
+  return `${((part * 100) / Math.max(1, whole)).toFixed(2)}%`;
+}
+
+/**
+ * A checkpoint is what a dump is in Redis, so it has these fields. The log is what an append-only file is that is always
+ * synced: every acknowledged write is in it, and it is cut without a rewrite.
+ */
+function persistenceSection({ replica, clock }: ServerContext): Fields {
+  const { beganMs, finishedCount, lastWallMs, lastDurationMs, lastFailed } = replica.checkpoints;
+  const seconds = (ms: number | undefined) => (ms === undefined ? -1 : Math.floor(ms / 1000));
   return {
     loading: 0,
     async_loading: 0,
+    current_cow_peak: 0,
+    current_cow_size: 0,
+    current_cow_size_age: 0,
+    current_fork_perc: '0.00',
+    current_save_keys_processed: 0,
+    current_save_keys_total: 0,
     rdb_changes_since_last_save: replica.stateMachine.appliedIndex - replica.checkpointedIndex,
-    rdb_bgsave_in_progress: 0,
-    rdb_last_bgsave_status: 'ok',
+    rdb_bgsave_in_progress: beganMs === undefined ? 0 : 1,
+    rdb_last_save_time: seconds(lastWallMs),
+    rdb_last_bgsave_status: lastFailed ? 'err' : 'ok',
+    rdb_last_bgsave_time_sec: seconds(lastDurationMs),
+    rdb_current_bgsave_time_sec: seconds(beganMs === undefined ? undefined : clock.monotonicMs() - beganMs),
+    rdb_saves: finishedCount,
+    rdb_last_cow_size: 0,
+    rdb_last_load_keys_expired: 0,
+    rdb_last_load_keys_loaded: 0,
     aof_enabled: 1,
     aof_rewrite_in_progress: 0,
     aof_rewrite_scheduled: 0,
+    aof_last_rewrite_time_sec: -1,
+    aof_current_rewrite_time_sec: -1,
+    aof_last_bgrewrite_status: 'ok',
+    aof_rewrites: 0,
+    aof_rewrites_consecutive_failures: 0,
     aof_last_write_status: replica.diskFull ? 'err' : 'ok',
+    aof_last_cow_size: 0,
+    module_fork_in_progress: 0,
+    module_fork_last_cow_size: 0,
   };
 }
 
@@ -151,11 +228,29 @@ function statsSection(server: ServerContext): Fields {
     instantaneous_input_kbps: (stats.rates.bytesIn / 1024).toFixed(2),
     instantaneous_output_kbps: (stats.rates.bytesOut / 1024).toFixed(2),
     rejected_connections: stats.connectionsRejected,
+    sync_full: 0,
+    sync_partial_ok: 0,
+    sync_partial_err: 0,
     expired_keys: totals.expiredKeys,
+    expired_stale_perc: '0.00',
+    expired_time_cap_reached_count: 0,
     evicted_keys: 0,
+    evicted_clients: 0,
+    total_eviction_exceeded_time: 0,
+    current_eviction_exceeded_time: 0,
     pubsub_channels: 0,
     pubsub_patterns: 0,
+    pubsubshard_channels: 0,
+    latest_fork_usec: 0,
+    total_forks: 0,
+    migrate_cached_sockets: 0,
+    slave_expires_tracked_keys: 0,
+    tracking_total_keys: 0,
+    tracking_total_items: 0,
+    tracking_total_prefixes: 0,
+    unexpected_error_replies: 0,
     total_error_replies: stats.errorReplies,
+    dump_payload_sanitizations: 0,
   };
 }
 
@@ -216,6 +311,16 @@ function errorstatsSection({ stats }: ServerContext): Fields {
   return Object.fromEntries(counts);
 }
 
+function latencystatsSection({ stats, config }: ServerContext): Fields {
+  const fields = [...stats.commands.values()].flatMap(({ name, histogram }) => {
+    if (histogram === undefined || histogram.count === 0) return [];
+    const usec = (shown: string) => histogram.percentileUsec(Number(shown)).toFixed(3);
+    const percentiles = config.latencyPercentiles.map((shown) => `p${shown}=${usec(shown)}`);
+    return [[`latency_percentiles_usec_${name}`, percentiles.join(',')]];
+  });
+  return config.latencyTracking ? Object.fromEntries(fields) : {};
+}
+
 function keyspaceSection({ replica }: ServerContext): Fields {
   const { sizes, expiring } = replica.stateMachine;
   const lines = sizes.map((keys, db) => [`db${db}`, `keys=${keys},expires=${expiring[db]},avg_ttl=0`]);
@@ -244,4 +349,11 @@ function raftSection(server: ServerContext): Fields {
 }
 
 /** A barrier, so that it sees the writes before it on its connection. */
-export const infoCommand: ServerCommand = { ...SERVER_ROWS.info, kind: 'barrier', run: info };
+export const infoCommand: ServerCommand = {
+  ...SERVER_ROWS.info,
+  kind: 'barrier',
+  differs:
+    'has a section Raft; times of commands are those from arrival to reply; what hstore does not have is shown as 0 or ' +
+    'not at all',
+  run: info,
+};

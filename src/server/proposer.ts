@@ -8,7 +8,7 @@
  *
  * The leader's clock is read here and nowhere later: `atMs` is the time at which everything in the entry happens.
  */
-import { type EncodedRun, encodeEntry, validateRun } from '../kv/batch.ts';
+import { type Accepts, type EncodedRun, encodeEntry, validateRun } from '../kv/batch.ts';
 import type { Clock } from '../lib/env.ts';
 import type { Proposed } from '../raft/ready.ts';
 
@@ -29,8 +29,7 @@ export interface ProposerOptions {
   readonly appliedIndex: () => number;
   /** The time of the newest entry applied. */
   readonly logTimeMs: () => number;
-  /** Whether there is a write command of this name that takes `argc` arguments. */
-  readonly accepts: (name: string, argc: number) => boolean;
+  readonly accepts: Accepts;
 }
 
 export class Proposer {

@@ -9,14 +9,14 @@
  * sends an `advance` through the log: from then on the key is expired for everybody, and never comes back.
  */
 
-import type { ReadCommand } from '../kv/command.ts';
+import type { ReadCommand, ScanCommand } from '../kv/command.ts';
 import type { Clock } from '../lib/env.ts';
 import { ErrorReply, type Reply } from '../resp/reply.ts';
 import type { Waiter } from './writes.ts';
 
 export interface ReadQuery {
   readonly db: number;
-  readonly command: ReadCommand;
+  readonly command: ReadCommand | ScanCommand;
   readonly argv: readonly Uint8Array[];
 }
 

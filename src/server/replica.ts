@@ -8,9 +8,10 @@
  *   read  -> Reads --> RaftHost (read index) --> KvStateMachine
  */
 
-import type { ReadCommand } from '../kv/command.ts';
+import type { Transaction } from '../kv/batch.ts';
+import type { ReadCommand, ScanCommand } from '../kv/command.ts';
 import { KvStateMachine } from '../kv/state-machine.ts';
-import { acceptsWrite } from '../kv/table.ts';
+import { accepts } from '../kv/table.ts';
 import { assert } from '../lib/assert.ts';
 import type { Env, Store, Timer } from '../lib/env.ts';
 import { CorruptionError } from '../lib/errors.ts';
@@ -21,7 +22,8 @@ import type { Message } from '../raft/messages.ts';
 import { Raft } from '../raft/raft.ts';
 import { type GroupId, NOBODY, type NodeId } from '../raft/types.ts';
 import { Wal } from '../raft/wal.ts';
-import { Checkpointer, type CheckpointLimits } from './checkpointer.ts';
+import { Checkpointer, type CheckpointLimits, type CheckpointStatus } from './checkpointer.ts';
+import { Expirer } from './expirer.ts';
 import type { PeerMessage, PeerTransport } from './peer-message.ts';
 import { Proposer } from './proposer.ts';
 import { Reads } from './reads.ts';
@@ -67,6 +69,7 @@ export class Replica {
   readonly #proposer: Proposer;
   readonly #reads: Reads;
   readonly #checkpointer: Checkpointer;
+  readonly #expirer: Expirer;
   /** A leader with a full disk says so again and again; it is believed for a while. */
   #leaderFullUntilMs = 0;
   #toldDiskFull = false;
@@ -91,6 +94,12 @@ export class Replica {
     parts.observer.writes = this.writes;
     this.#reads = this.#makeReads();
     this.#checkpointer = this.#makeCheckpointer();
+    this.#expirer = new Expirer({
+      clock: env.clock,
+      stateMachine: this.stateMachine,
+      isLeader: () => this.raft.role === 'leader',
+      write: (db, argv, waiter) => this.write(db, argv, waiter),
+    });
     this.#host.add({
       raft: this.raft,
       stateMachine: this.stateMachine,
@@ -108,6 +117,8 @@ export class Replica {
       observer: observe(observer),
       onFatal: options.onFatal,
       memoryBytesMax: options.memoryBytesMax,
+      later: (callback) => void env.clock.after(0, callback),
+      chance: () => env.random.below(2 ** 32) / 2 ** 32,
     });
     const { wal, recovered } = await Wal.open({
       ...{ disk: env.disk, clock: env.clock, random: env.random, log: env.log, onFatal: options.onFatal },
@@ -142,13 +153,28 @@ export class Replica {
     return this.#checkpointer.checkpointedIndex;
   }
 
+  get checkpoints(): CheckpointStatus {
+    return this.#checkpointer.status;
+  }
+
+  /** Calls `done`, not before this returns, once everything applied so far is in the store; or with the error. */
+  flush(done: (error: Error | null) => void): void {
+    this.#checkpointer.flush(done);
+  }
+
   write(db: number, argv: readonly Uint8Array[], waiter: Waiter): void {
     assert(!this.#stopped, 'a replica that runs takes writes');
     this.writes.submit(db, argv, waiter);
     if (this.#idle) this.#wake();
   }
 
-  read(db: number, command: ReadCommand, argv: readonly Uint8Array[], waiter: Waiter): void {
+  transact(transaction: Transaction, waiter: Waiter): void {
+    assert(!this.#stopped, 'a replica that runs takes transactions');
+    this.writes.submitTransaction(transaction, waiter);
+    if (this.#idle) this.#wake();
+  }
+
+  read(db: number, command: ReadCommand | ScanCommand, argv: readonly Uint8Array[], waiter: Waiter): void {
     assert(!this.#stopped, 'a replica that runs takes reads');
     this.#reads.submit({ db, command, argv }, waiter);
     if (this.#idle) this.#wake();
@@ -205,6 +231,7 @@ export class Replica {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#ticker?.cancel();
+    this.#expirer.stop();
     this.#host.stop();
     this.#checkpointer.begin();
     await this.#checkpointer.stop();
@@ -220,7 +247,7 @@ export class Replica {
       isLeader: () => this.raft.role === 'leader',
       appliedIndex: () => this.stateMachine.appliedIndex,
       logTimeMs: () => this.stateMachine.logTimeMs,
-      accepts: acceptsWrite,
+      accepts,
     });
   }
 
@@ -329,6 +356,7 @@ interface ObserverTarget {
 /** The state machine is made before `Writes` is; entries are applied only after both are. */
 function observe(target: Partial<ObserverTarget>) {
   return {
+    wants: (session: number) => target.writes!.wants(session),
     applied: (...event: Parameters<Writes['applied']>) => target.writes!.applied(...event),
     gap: (...event: Parameters<Writes['gap']>) => target.writes!.gap(...event),
     sessionUnknown: (session: number) => target.writes!.sessionUnknown(session),

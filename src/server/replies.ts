@@ -8,6 +8,17 @@ export function wrongArity(name: string): ErrorReply {
   return new ErrorReply('ERR', `wrong number of arguments for '${name}' command`);
 }
 
+/** For a subcommand that exists, with arguments that it does not take. `argv[1]` is its name as typed. */
+export function subcommandSyntaxError(container: string, argv: readonly Uint8Array[]): ErrorReply {
+  const name = quoted(argv[1]!, 128);
+  const text = `unknown subcommand or wrong number of arguments for '${name}'. Try ${container} HELP.`;
+  return new ErrorReply('ERR', text);
+}
+
+export const DISK_FULL = new ErrorReply(
+  'MISCONF',
+  'Errors writing to the write-ahead log: No space left on device. The command was not executed',
+);
 export const SYNTAX_ERROR = new ErrorReply('ERR', 'syntax error');
 
 /**

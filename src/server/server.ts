@@ -9,20 +9,26 @@
  */
 
 import type { Config } from '../config/config.ts';
+import { ACTIVE_EXPIRE } from '../kv/internal-commands.ts';
 import { assert } from '../lib/assert.ts';
-import type { Connection, Env, Listener, Store, Timer } from '../lib/env.ts';
+import { fromLatin1 } from '../lib/bytes.ts';
+import type { Connection, Env, Listener, Network, Store, Timer } from '../lib/env.ts';
 import { DEFAULT_LIMITS } from '../raft/limits.ts';
 import { Client } from '../resp/client.ts';
 import { ClientConnection, type ConnectionLimits, DEFAULT_CONNECTION_LIMITS } from '../resp/connection.ts';
+import { type Reply } from '../resp/reply.ts';
 import { DEFAULT_CHECKPOINTS } from './checkpointer.ts';
+import { ClientPause } from './client-pause.ts';
 import { allCommands } from './command-table.ts';
 import type { Member, PeerStatus, ServerContext } from './context.ts';
 import { type Identity, openDataDirectory } from './data-directory.ts';
 import { Executor } from './executor.ts';
+import { Monitors } from './monitor.ts';
 import { DEFAULT_PEER_LIMITS } from './peer-limits.ts';
 import { PeerLinks } from './peer-links.ts';
 import { Replica } from './replica.ts';
 import { type RunningTotals, Stats } from './stats.ts';
+import { Transactions } from './transactions.ts';
 
 const GROUP = 1;
 /** How long a stop waits for commands in flight. */
@@ -50,6 +56,8 @@ export interface ServerOptions {
   readonly version: string;
   /** The disk failed or is corrupt, or the code has a bug: the process must end, after it has said so. */
   readonly onFatal: (error: Error) => void;
+  /** SHUTDOWN: stops this server with `stop` and ends the process. Without it, it is only stopped. */
+  readonly onShutdown?: () => void;
 }
 
 /** Throws ConfigError, InUseError, CorruptionError, DiskFullError; nothing is left running then. */
@@ -64,13 +72,18 @@ class Server implements RunningServer, ServerContext {
   readonly runId: string;
   readonly clock: Env['clock'];
   readonly system: Env['system'];
+  readonly log: Env['log'];
   readonly config: Config;
   readonly stats: Stats;
   readonly commands = allCommands;
   readonly clients = new Map<number, Client>();
+  readonly monitors: Monitors;
+  readonly transactions = new Transactions(this);
+  readonly pause: ClientPause;
   readonly startedAt: { readonly monotonicMs: number; readonly wallMs: number };
   readonly #env: Env;
   readonly #onFatal: (error: Error) => void;
+  readonly #onShutdown: () => void;
   readonly #connections = new Set<ClientConnection>();
   readonly #executor: Executor;
   #identity: Identity | undefined;
@@ -78,21 +91,33 @@ class Server implements RunningServer, ServerContext {
   #links: PeerLinks | undefined;
   #replica: Replica | undefined;
   #listeners: Listener[] = [];
+  #outputLimits: Config['clientOutputBufferLimits'];
   #lastClientId = 0;
   #houseTimer: Timer | undefined;
   #stopping: Promise<void> | undefined;
+  #rewriting = Promise.resolve();
 
   constructor(env: Env, config: Config, options: ServerOptions) {
     this.#env = env;
     this.config = config;
     this.version = options.version;
     this.#onFatal = options.onFatal;
+    this.#onShutdown = options.onShutdown ?? (() => void this.stop());
     this.clock = env.clock;
-    this.stats = new Stats(env.clock);
+    this.stats = new Stats(env.clock, config);
+    this.monitors = new Monitors(env.clock);
+    this.pause = new ClientPause(env.clock, () => {
+      for (const connection of [...this.#connections]) connection.resume();
+    });
     this.system = env.system;
+    this.log = env.log;
     this.runId = Array.from(env.random.bytes(20), (byte) => byte.toString(16).padStart(2, '0')).join('');
     this.startedAt = { monotonicMs: env.clock.monotonicMs(), wallMs: env.clock.wallMs() };
     this.#executor = new Executor(this);
+    this.#outputLimits = config.clientOutputBufferLimits;
+    config.onChange('client-output-buffer-limit', () => {
+      this.#outputLimits = config.clientOutputBufferLimits;
+    });
   }
 
   get replica(): Replica {
@@ -125,22 +150,50 @@ class Server implements RunningServer, ServerContext {
     return { bytesIn, bytesOut, expiredKeys: this.replica.stateMachine.expiredCount };
   }
 
+  rewriteConfigFile(done: (error: Error | null) => void): void {
+    // One after the other: each begins with what the one before it has written.
+    this.#rewriting = this.#rewriting.then(() => this.#rewriteConfigFile()).then(() => done(null), done);
+  }
+
+  async #rewriteConfigFile(): Promise<void> {
+    const { disk } = this.#env;
+    const { configFile } = this.config;
+    const before = await disk.readFile(configFile);
+    const text = before === undefined ? '' : new TextDecoder().decode(before);
+    await disk.replaceFile(configFile, new TextEncoder().encode(this.config.rewritten(text)));
+  }
+
+  shutdown(): void {
+    this.#onShutdown();
+  }
+
+  /** For the whole cluster: it goes through the log. */
+  setActiveExpire(active: boolean, done: (reply: Reply) => void): void {
+    const argv = [fromLatin1(ACTIVE_EXPIRE), fromLatin1(active ? '1' : '0')];
+    this.replica.write(0, argv, { resolve: done });
+  }
+
   async start(): Promise<void> {
     try {
       await this.#open();
-      for (const host of this.config.bind) {
-        const address = { host, port: this.config.port };
-        this.#listeners.push(
-          await this.#env.network.listen(address, (connection) => this.#accept(connection)),
-        );
-      }
+      const { network, secure } = this.#env;
+      const { port, tlsPort } = this.config;
+      if (port !== 0) await this.#listen(network, port);
+      if (tlsPort !== 0) await this.#listen(secure!.clients, tlsPort);
     } catch (error) {
       await this.#close();
       throw error;
     }
     this.#keepHouse();
-    const addresses = this.config.bind.map((host) => `${host}:${this.config.port}`).join(' ');
+    const addresses = this.#listeners.map(({ address }) => `${address.host}:${address.port}`).join(' ');
     this.#env.log.notice('Ready to accept connections', { name: this.self.name, addresses });
+  }
+
+  async #listen(network: Network, port: number): Promise<void> {
+    for (const host of this.config.bind) {
+      const listener = await network.listen({ host, port }, (connection) => this.#accept(connection));
+      this.#listeners.push(listener);
+    }
   }
 
   async #open(): Promise<void> {
@@ -149,7 +202,7 @@ class Server implements RunningServer, ServerContext {
     this.#identity = identity;
     this.#store = store;
     const links = new PeerLinks({
-      env: this.#env,
+      env: config.tlsCluster ? { ...this.#env, network: this.#env.secure!.peers } : this.#env,
       clusterId: identity.clusterId,
       id: identity.nodeId,
       name: identity.name,
@@ -176,7 +229,7 @@ class Server implements RunningServer, ServerContext {
         heartbeatIntervalMs: config.heartbeatIntervalMs,
       },
       walSegmentBytes: config.walSegmentBytes,
-      memoryBytesMax: config.maxmemory,
+      memoryBytesMax: config.maxmemory === 0 ? Number.POSITIVE_INFINITY : config.maxmemory,
       commandTimeoutMs: config.commandTimeoutMs,
       reads: config.reads,
       checkpoints: DEFAULT_CHECKPOINTS,
@@ -216,6 +269,7 @@ class Server implements RunningServer, ServerContext {
       limits: this.#connectionLimits(),
       onClose: () => {
         this.clients.delete(client.id);
+        this.monitors.remove(client);
         this.#connections.delete(one);
         this.stats.connectionClosed(client);
       },
@@ -240,6 +294,7 @@ class Server implements RunningServer, ServerContext {
     const request = { ...DEFAULT_CONNECTION_LIMITS.request, protoMaxBulkLen };
     return {
       ...DEFAULT_CONNECTION_LIMITS,
+      outputLimitOf: (clientClass) => this.#outputLimits[clientClass],
       request: { ...request, queryBufferBytesMax: clientQueryBufferLimit },
     };
   }
@@ -257,10 +312,15 @@ class Server implements RunningServer, ServerContext {
   #keepHouse(): void {
     this.#houseTimer = this.clock.after(HOUSEKEEPING_MS, () => {
       this.stats.sample(this.runningTotals());
+      this.stats.noteMemory(this.system.memory().heapBytes);
       const { timeoutSeconds } = this.config;
       const oldestMs = this.clock.monotonicMs() - timeoutSeconds * 1000;
-      for (const connection of timeoutSeconds === 0 ? [] : this.#connections) {
-        if (connection.client.lastInteractionMs < oldestMs && connection.idle) connection.destroy();
+      for (const connection of this.#connections) {
+        const { lastInteractionMs, outputClass } = connection.client;
+        // Who waits for messages, and says nothing, is not idle.
+        const isIdle = connection.idle && outputClass === 'normal' && lastInteractionMs < oldestMs;
+        if (timeoutSeconds > 0 && isIdle) connection.destroy();
+        else connection.limitOutput();
       }
       this.#keepHouse();
     });
@@ -276,6 +336,7 @@ class Server implements RunningServer, ServerContext {
   async #stop(): Promise<void> {
     this.#env.log.notice('stopping', { clients: this.clients.size });
     for (const listener of this.#listeners) listener.close();
+    this.pause.end();
     for (const connection of this.#connections) connection.finish();
     const untilMs = this.clock.monotonicMs() + DRAIN_MS_MAX;
     while (this.clock.monotonicMs() < untilMs && !this.#drained()) {
@@ -298,6 +359,8 @@ class Server implements RunningServer, ServerContext {
 
   async #close(): Promise<void> {
     this.#houseTimer?.cancel();
+    this.stats.latency.stop();
+    this.pause.end();
     for (const listener of this.#listeners) listener.close();
     for (const connection of this.#connections) connection.destroy();
     await this.#replica?.stop();

@@ -4,25 +4,39 @@
  * A command is counted when its reply is known, by the counter of its name, so an error counts wherever it was found:
  * at the door, by the command, or by the log. `usec` is the time from the door to the reply. In Redis that is the
  * command's own work; here it holds the wait for a majority and for the disk as well, which is what a client waits for.
+ * What was slow goes on to the slow log and to the latency monitor, but for commands that are asked to wait (BLPOP, WAIT):
+ * that they do is no slowness.
  */
+import type { Config } from '../config/config.ts';
+import type { CommandRow } from '../kv/command.ts';
 import type { Clock } from '../lib/env.ts';
 import { ErrorReply } from '../resp/reply.ts';
 import type { AnswerObserver, Request } from '../resp/request.ts';
+import { Histogram } from './histogram.ts';
+import { LatencyMonitor } from './latency-monitor.ts';
+import { Slowlog } from './slowlog.ts';
 
 /** Calls of one command. */
 export class CallCounter implements AnswerObserver {
+  /** That of the table: `config|get`. */
+  readonly name: string;
+  readonly row: CommandRow;
   calls = 0;
   usec = 0;
   /** Refused at the door: wrong number of arguments, no password given. */
   rejected = 0;
   /** Carried out, and answered with an error. */
   failed = 0;
+  /** Once a call was counted while latency-tracking was on. */
+  histogram: Histogram | undefined;
   readonly #stats: Stats;
   readonly #clock: Clock;
 
-  constructor(stats: Stats, clock: Clock) {
+  constructor(stats: Stats, clock: Clock, known: { readonly name: string; readonly row: CommandRow }) {
     this.#stats = stats;
     this.#clock = clock;
+    this.name = known.name;
+    this.row = known.row;
   }
 
   begin(request: Request): void {
@@ -32,8 +46,14 @@ export class CallCounter implements AnswerObserver {
   }
 
   onAnswered(request: Request): void {
+    const usec = (this.#clock.monotonicMs() - request.startedAtMs) * 1000;
     this.calls++;
-    this.usec += (this.#clock.monotonicMs() - request.startedAtMs) * 1000;
+    this.usec += usec;
+    if (this.#stats.tracksLatency) {
+      this.histogram ??= new Histogram();
+      this.histogram.record(usec);
+    }
+    if (this.#stats.isSlow(usec)) this.#stats.slow(this, request, usec);
     if (!(request.reply instanceof ErrorReply)) return;
     this.failed++;
     this.#stats.countError(request.reply);
@@ -49,7 +69,13 @@ export class CallCounter implements AnswerObserver {
     this.usec = 0;
     this.rejected = 0;
     this.failed = 0;
+    this.histogram?.reset();
   }
+}
+
+/** Redis does not say so of WAIT's row. */
+function isAskedToWait({ name, flags }: CommandRow): boolean {
+  return name === 'wait' || (flags as readonly string[]).includes('blocking');
 }
 
 /** What is counted elsewhere, and only grows. */
@@ -78,6 +104,15 @@ export class Stats {
   /** Those refused at the door not included. */
   commandsProcessed = 0;
   errorReplies = 0;
+  /** Clients that have asked to wait, and wait. */
+  blockedClients = 0;
+  /** Of the process, when it had started, and the most since; as far as it was looked at. */
+  memoryStartupBytes = 0;
+  memoryPeakBytes = 0;
+  readonly slowlog: Slowlog;
+  readonly latency: LatencyMonitor;
+  /** latency-tracking. */
+  tracksLatency: boolean;
   readonly errorsByCode = new Map<string, number>();
   /** By name; a subcommand as `client|list`. */
   readonly commands = new Map<string, CallCounter>();
@@ -89,17 +124,53 @@ export class Stats {
   #expiredKeysBefore = 0;
   #sample: Sample | undefined;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, config: Config) {
     this.#clock = clock;
+    const { slowlogLogSlowerThan, slowlogMaxLen, latencyMonitorThresholdMs } = config;
+    this.slowlog = new Slowlog({ slowerThanUsec: slowlogLogSlowerThan, lengthMax: slowlogMaxLen });
+    this.latency = new LatencyMonitor(clock, latencyMonitorThresholdMs);
+    this.tracksLatency = config.latencyTracking;
+    this.#follow(config);
   }
 
-  counterOf(command: string): CallCounter {
-    let counter = this.commands.get(command);
+  /** Asked with every reply, so the values are kept at hand. */
+  #follow(config: Config): void {
+    config.onChange('slowlog-log-slower-than', () => {
+      this.slowlog.slowerThanUsec = config.slowlogLogSlowerThan;
+    });
+    config.onChange('slowlog-max-len', () => {
+      this.slowlog.lengthMax = config.slowlogMaxLen;
+    });
+    config.onChange('latency-monitor-threshold', () => {
+      this.latency.thresholdMs = config.latencyMonitorThresholdMs;
+    });
+    config.onChange('latency-tracking', () => {
+      this.tracksLatency = config.latencyTracking;
+    });
+  }
+
+  counterOf(name: string, row: CommandRow): CallCounter {
+    let counter = this.commands.get(name);
     if (counter === undefined) {
-      counter = new CallCounter(this, this.#clock);
-      this.commands.set(command, counter);
+      counter = new CallCounter(this, this.#clock, { name, row });
+      this.commands.set(name, counter);
     }
     return counter;
+  }
+
+  isSlow(usec: number): boolean {
+    return this.slowlog.isSlow(usec) || this.latency.isLate(usec / 1000);
+  }
+
+  slow({ name, row }: CallCounter, { argv, client }: Request, usec: number): void {
+    if (isAskedToWait(row)) return;
+    const latencyMs = usec / 1000;
+    if (this.latency.isLate(latencyMs)) {
+      this.latency.add(row.flags.includes('fast') ? 'fast-command' : 'command', latencyMs);
+    }
+    if (this.slowlog.isSlow(usec) && !row.flags.includes('skip_slowlog')) {
+      this.slowlog.add({ name, argv, client, usec }, this.#clock.wallMs());
+    }
   }
 
   countError(error: ErrorReply): void {
@@ -120,6 +191,12 @@ export class Stats {
       bytesOut: this.#bytesOut + running.bytesOut,
       expiredKeys: running.expiredKeys - this.#expiredKeysBefore,
     };
+  }
+
+  /** Now and then. */
+  noteMemory(bytes: number): void {
+    if (this.memoryStartupBytes === 0) this.memoryStartupBytes = bytes;
+    this.memoryPeakBytes = Math.max(this.memoryPeakBytes, bytes);
   }
 
   /** To be called about once a second. */

@@ -23,7 +23,9 @@ import {
   encodeOpenSessionOp,
   encodeRun,
   encodeSkipOp,
+  encodeTransactionOp,
   NO_SESSION,
+  type Transaction,
 } from '../kv/batch.ts';
 import { assert } from '../lib/assert.ts';
 import { ByteWriter } from '../lib/bytes.ts';
@@ -116,6 +118,12 @@ export class Writes {
   /** A write command that passed its guards. The arguments are copied. */
   submit(db: number, argv: readonly Uint8Array[], waiter: Waiter): void {
     encodeCommandOp(this.#gathering, db, argv);
+    this.#submitted(waiter);
+  }
+
+  /** A transaction, whole. The arguments are copied. */
+  submitTransaction(transaction: Transaction, waiter: Waiter): void {
+    encodeTransactionOp(this.#gathering, transaction);
     this.#submitted(waiter);
   }
 
@@ -265,6 +273,10 @@ export class Writes {
   }
 
   // What the state machine saw (ApplyObserver)
+
+  wants(session: number): boolean {
+    return session === this.#session;
+  }
 
   applied(session: number, seq: number, reply: Reply): void {
     if (session !== this.#session) return;

@@ -50,12 +50,73 @@ describe.runIf(redisServerExpected)('beside Redis', () => {
     [['databases', '3', 'foo', '1']],
     [['foo', '1', 'databases', '3']],
     [['maxclients', '0', 'databases', '3']],
+    [['save', '900']],
+    [['save', '900 x']],
+    [['save', '0 1']],
+    [['save', '1 -1']],
+    [['save', '900  1']],
+    [['notify-keyspace-events', 'KEQ']],
+    [['client-output-buffer-limit', 'normal 1mb 2mb']],
+    [['client-output-buffer-limit', 'normal 1mb 2mb 60 ']],
+    [['client-output-buffer-limit', 'master 1mb 2mb 60']],
+    [['client-output-buffer-limit', 'normal 1x 2mb 60']],
+    [['client-output-buffer-limit', 'normal 1mb -2 60']],
+    [['client-output-buffer-limit', 'normal 1mb 2mb -1']],
+    [['client-output-buffer-limit', 'normal 1mb 2mb 60 nosuch 1 2 3']],
+    [['latency-tracking-info-percentiles', 'x']],
+    [['latency-tracking-info-percentiles', '50  99']],
+    [['latency-tracking-info-percentiles', '50 99 ']],
+    [['latency-tracking-info-percentiles', '-1']],
+    [['latency-tracking-info-percentiles', '50 100.1']],
+    [['slowlog-log-slower-than', '-2']],
+    [['slowlog-log-slower-than', '9223372036854775808']],
+    [['slowlog-max-len', '-1']],
+    [['latency-monitor-threshold', 'x']],
+    [['enable-debug-command', 'yes']],
+    [['latency-tracking', '1']],
+    [['hash-max-ziplist-entries', 'x']],
+    [['hash-max-listpack-entries', '-1']],
+    [['min-slaves-to-write', 'x']],
+    [['lua-time-limit', '-1']],
+    [['maxmemory', '-1']],
+    [['maxmemory', '10%']],
   ])('CONFIG SET %j gets the same error', async (words) => {
     const theirs = await ask('CONFIG', 'SET', ...words);
     if (!(theirs instanceof ErrorReply)) throw new Error('Redis accepts it');
     const pairs: [string, string][] = [];
     for (let i = 0; i < words.length; i += 2) pairs.push([words[i]!, words[i + 1]!]);
     expect(new Config({ flags: [], environment: {} }).set(pairs)).toBe(theirs.message);
+  });
+
+  test.each([
+    ['save', '900 1 60 010000'],
+    ['save', '0900 1'],
+    ['save', ''],
+    ['notify-keyspace-events', 'KEA'],
+    ['notify-keyspace-events', 'mEK$gn'],
+    ['notify-keyspace-events', 'Ag$lshzxeKEtmdn'],
+    ['notify-keyspace-events', 'K'],
+    ['notify-keyspace-events', ''],
+    ['client-output-buffer-limit', 'normal 1mb 2mb 60'],
+    ['client-output-buffer-limit', 'replica 1gb 2 3 PUBSUB 5 6 7 replica 0 0 0'],
+    ['client-output-buffer-limit', ''],
+    ['latency-tracking-info-percentiles', '50.123456789 0 100 +5 .5 1e1'],
+    ['latency-tracking-info-percentiles', ''],
+    ['slowlog-log-slower-than', '9223372036854775807'],
+    ['slowlog-max-len', '0'],
+    ['maxmemory', '100k'],
+    ['maxmemory', '0'],
+    ['hash-max-ziplist-value', '7'],
+    ['LUA-TIME-LIMIT', '6000'],
+  ])('%s %j is shown in the same form', async (name, value) => {
+    const ours = new Config({ flags: [], environment: {} });
+    // Each has the defaults of its own for the classes that are not named.
+    const start = 'normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60';
+    if (name === 'client-output-buffer-limit') await ask('CONFIG', 'SET', name, start);
+    expect(await ask('CONFIG', 'SET', name, value)).toBe('OK');
+    expect(ours.set([[name, value]])).toBeUndefined();
+    const theirs = (await ask('CONFIG', 'GET', name)) as Uint8Array[];
+    expect(ours.get(name).flat()).toEqual(theirs.map((word) => Buffer.from(word).toString()));
   });
 
   test.each([

@@ -5,6 +5,8 @@ import { DIRECTIVES } from '../../src/config/table.ts';
 import { parseValue } from '../../src/config/value.ts';
 import { ConfigError } from '../../src/lib/errors.ts';
 
+const EVICTION =
+  'volatile-lru, volatile-lfu, volatile-random, volatile-ttl, allkeys-lru, allkeys-lfu, allkeys-random, noeviction';
 const THREE = 'n1=127.0.0.1:7001,n2=127.0.0.1:7002,n3=127.0.0.1:7003';
 
 function config(flags: Record<string, string> = {}, others: Partial<Sources> = {}): Config {
@@ -95,13 +97,31 @@ describe('a configuration', () => {
 
   test.each<[Record<string, string>, string]>([
     [{ port: 'abc' }, "invalid value 'abc' for --port: argument couldn't be parsed into an integer"],
-    [{ port: '0' }, "invalid value '0' for --port: argument must be between 1 and 65535 inclusive"],
+    [{ port: '0' }, 'port 0 needs a tls-port: else no client could be served'],
+    [{ port: '65536' }, "invalid value '65536' for --port: argument must be between 0 and 65535 inclusive"],
+    [{ 'tls-port': '6380' }, 'tls-port 6380 needs tls-cert-file'],
+    [{ 'tls-port': '6380', 'tls-cert-file': 'c' }, 'tls-port 6380 needs tls-key-file'],
+    [{ 'tls-port': '6379', 'tls-cert-file': 'c', 'tls-key-file': 'k' }, 'port and tls-port are both 6379'],
+    [{ 'tls-cluster': 'yes' }, 'tls-cluster yes needs tls-cert-file'],
+    [
+      { 'tls-cluster': 'yes', 'tls-cert-file': 'c', 'tls-key-file': 'k' },
+      'tls-cluster yes needs tls-ca-cert-file',
+    ],
+    [
+      { 'tls-port': '1', 'tls-cert-file': 'c', 'tls-key-file': 'k', 'tls-auth-clients': 'yes' },
+      'tls-auth-clients yes needs tls-ca-cert-file',
+    ],
+    [
+      { 'tls-protocols': 'TLSv1.1' },
+      "invalid value 'TLSv1.1' for --tls-protocols: argument must be of TLSv1.2 and TLSv1.3",
+    ],
     [{ reads: 'lease' }, "invalid value 'lease' for --reads: valid are linearizable, local"],
     [
       { loglevel: 'notcie' },
       "invalid value 'notcie' for --loglevel: did you mean 'notice'? - valid are debug, verbose, notice, warning",
     ],
-    [{ appendonly: 'no' }, "invalid value 'no' for --appendonly: in hstore it is always 'yes'"],
+    [{ 'io-threads': '4' }, "invalid value '4' for --io-threads: in hstore it is always '1'"],
+    [{ save: '900' }, "invalid value '900' for --save: Invalid save parameters"],
     [{ databases: '32' }, "invalid value '32' for --databases: argument must be between 16 and 16 inclusive"],
     [
       { 'wal-segment-size': '2000000' },
@@ -141,10 +161,18 @@ describe('CONFIG GET', () => {
     expect(found.get('save')).toEqual([['save', '']]);
     expect(found.get('appendonly')).toEqual([['appendonly', 'yes']]);
     expect(found.get('appendfsync')).toEqual([['appendfsync', 'always']]);
-    expect(found.get('maxmemory*')).toEqual([
-      ['maxmemory', `${512 << 20}`],
-      ['maxmemory-policy', 'noeviction'],
+    expect(found.get('maxmemory-p*')).toEqual([['maxmemory-policy', 'noeviction']]);
+    expect(found.get('io-threads')).toEqual([['io-threads', '1']]);
+  });
+
+  test('shows a directive under its older name too', () => {
+    const found = config({ 'hash-max-ziplist-entries': '7' });
+    expect(found.get('hash-max-*-entries')).toEqual([
+      ['hash-max-listpack-entries', '7'],
+      ['hash-max-ziplist-entries', '7'],
     ]);
+    expect(found.set([['min-slaves-to-write', '2']])).toBeUndefined();
+    expect(found.get('min-replicas-to-write')).toEqual([['min-replicas-to-write', '2']]);
   });
 
   test('takes a name in any case and gives it back as it was written, as Redis does', () => {
@@ -194,18 +222,20 @@ describe('CONFIG SET', () => {
     const found = config();
     expect(
       found.set([
-        ['save', ''],
-        ['appendonly', 'YES'],
+        ['daemonize', 'NO'],
+        ['appendonly', 'no'],
+        ['save', '900 1'],
         ['list-max-ziplist-size', '5'],
       ]),
     ).toBeUndefined();
     expect(found.get('list-max-ziplist-size')).toEqual([['list-max-ziplist-size', '5']]);
+    expect(found.get('save')).toEqual([['save', '900 1']]);
   });
 
   test.each<[string, string, string]>([
-    ['appendonly', 'no', "can't set immutable config"],
-    ['save', '900 1', "can't set immutable config"],
-    ['maxmemory-policy', 'allkeys-lru', "can't set immutable config"],
+    ['daemonize', 'yes', "can't set immutable config"],
+    ['enable-debug-command', 'yes', "can't set immutable config"],
+    ['maxmemory-policy', 'mru', `argument(s) must be one of the following: ${EVICTION}`],
     ['wal-segment-size', '32mb', "can't set immutable config"],
     ['cluster-secret', 'x', "can't set immutable config"],
     ['tcp-keepalive', '-1', 'argument must be between 0 and 2147483647 inclusive'],
@@ -213,5 +243,91 @@ describe('CONFIG SET', () => {
     expect(config().set([[name, value]])).toBe(
       `CONFIG SET failed (possibly related to argument '${name}') - ${reason}`,
     );
+  });
+});
+
+describe('client-output-buffer-limit', () => {
+  const REDIS_DEFAULT = {
+    normal: { hardBytes: 0, softBytes: 0, softSeconds: 0 },
+    replica: { hardBytes: 256 << 20, softBytes: 64 << 20, softSeconds: 60 },
+    pubsub: { hardBytes: 32 << 20, softBytes: 8 << 20, softSeconds: 60 },
+  };
+
+  test("has Redis's default, and is shown in bytes", () => {
+    expect(config().clientOutputBufferLimits).toEqual(REDIS_DEFAULT);
+    const shown = 'normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60';
+    expect(config().get('client-output-buffer-limit')).toEqual([['client-output-buffer-limit', shown]]);
+  });
+
+  test('changes the classes that are named', () => {
+    const found = config();
+    expect(found.set([['client-output-buffer-limit', 'replica 1gb 2 3 PUBSUB 5 6 7']])).toBeUndefined();
+    expect(found.clientOutputBufferLimits).toEqual({
+      ...REDIS_DEFAULT,
+      replica: { hardBytes: 1 << 30, softBytes: 2, softSeconds: 3 },
+      pubsub: { hardBytes: 5, softBytes: 6, softSeconds: 7 },
+    });
+  });
+
+  test('may stand on several lines of a file, a class on each', () => {
+    const text = 'client-output-buffer-limit normal 1mb 2 3\nclient-output-buffer-limit pubsub 0 0 0\n';
+    const found = config({}, { file: { path: 'hstore.conf', text } });
+    expect(found.clientOutputBufferLimits).toEqual({
+      ...REDIS_DEFAULT,
+      normal: { hardBytes: 1 << 20, softBytes: 2, softSeconds: 3 },
+      pubsub: { hardBytes: 0, softBytes: 0, softSeconds: 0 },
+    });
+  });
+});
+
+test('lines of save in a file add up', () => {
+  const text = 'save 900 1\nsave 300 10 60 10000\n';
+  const found = config({}, { file: { path: 'hstore.conf', text } });
+  expect(found.get('save')).toEqual([['save', '900 1 300 10 60 10000']]);
+});
+
+describe('TLS', () => {
+  const files = { 'tls-cert-file': 'c', 'tls-key-file': 'k' };
+
+  test('is spoken nowhere unless a port for it is given, or the cluster is to speak it', () => {
+    expect(config({}).tls).toBeUndefined();
+    expect(config(files).tls).toBeUndefined();
+    expect(config({ ...files, 'tls-port': '7000' })).toMatchObject({
+      tlsPort: 7000,
+      port: 6379,
+      tlsCluster: false,
+    });
+    const peersOnly = config({ ...files, 'tls-cluster': 'yes', 'tls-ca-cert-file': 'a' });
+    expect(peersOnly).toMatchObject({ tlsPort: 0, tlsCluster: true, tls: { certFile: 'c', keyFile: 'k' } });
+  });
+
+  test('holds certificates of clients against an authority if there is one', () => {
+    const withPort = { ...files, 'tls-port': '7000' };
+    const authClients = (more: Record<string, string>) => config({ ...withPort, ...more }).tls!.authClients;
+    expect(authClients({})).toBe('no');
+    expect(authClients({ 'tls-auth-clients': 'no' })).toBe('no');
+    expect(authClients({ 'tls-ca-cert-file': 'a' })).toBe('optional');
+    expect(authClients({ 'tls-ca-cert-file': 'a', 'tls-auth-clients': 'yes' })).toBe('yes');
+  });
+
+  test('has versions, in any order', () => {
+    const withPort = { ...files, 'tls-port': '7000' };
+    expect(config(withPort).tls!.protocols).toEqual(['TLSv1.2', 'TLSv1.3']);
+    expect(config({ ...withPort, 'tls-protocols': 'tlsv1.3 TLSv1.2' }).tls!.protocols).toEqual([
+      'TLSv1.2',
+      'TLSv1.3',
+    ]);
+    expect(config({ ...withPort, 'tls-protocols': 'TLSV1.3' }).tls!.protocols).toEqual(['TLSv1.3']);
+  });
+
+  test('may be all there is: then a server alone is known by its port', () => {
+    const alone = config({ ...files, 'tls-port': '7000', port: '0' });
+    expect(alone).toMatchObject({ port: 0, tlsPort: 7000, members: [{ port: 7000, peerPort: 17000 }] });
+  });
+
+  test('its password of the key is never shown', () => {
+    const some = config({ 'tls-key-file-pass': 'geheim' });
+    expect(some.get('tls-key-file-pass')).toEqual([]);
+    expect(JSON.stringify(some.get('tls-*'))).not.toContain('geheim');
   });
 });

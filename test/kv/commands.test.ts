@@ -3,8 +3,14 @@
  */
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { CommandArgument } from '../../src/kv/command.ts';
-import { dataCommands } from '../../src/kv/table.ts';
+import {
+  type CommandArgument,
+  type CommandRow,
+  type KeyPositions,
+  type KeySpecification,
+  NO_KEYS,
+} from '../../src/kv/command.ts';
+import { dataCommands, findDataCommand } from '../../src/kv/table.ts';
 import { hasRedisServer, type Parsed, parse, RedisServer, render } from './redis-server.ts';
 import { bytesOf, Client, Replica } from './replica.ts';
 
@@ -62,6 +68,14 @@ function unquote(word: string): string {
   });
 }
 
+/** Those that clients see, subcommands too. */
+const rows: readonly (readonly [string, CommandRow])[] = [...dataCommands.values()]
+  .filter(({ internal, name }) => internal !== true && !name.startsWith('hstore.'))
+  .flatMap((row) => [
+    [row.name, row] as const,
+    ...(row.subcommands ?? []).map((subrow) => [`${row.name}|${subrow.name}`, subrow] as const),
+  ]);
+
 function ours(commands: readonly (readonly string[])[]): string[] {
   const client = new Client();
   return commands.map((argv) => {
@@ -99,32 +113,34 @@ describe.runIf(hasRedisServer())('compared with redis-server', () => {
     );
   });
 
-  test('each row says what COMMAND INFO says', async () => {
-    for (const row of dataCommands.values()) {
-      const [info] = parse((await redis.run([['COMMAND', 'INFO', row.name]]))[0]!) as Parsed[][];
-      const [name, arity, flags, first, last, step, categories, tips, specs] = info!;
-      expect([row.name, row.arity, row.flags, ...row.keys]).toEqual([name, arity, flags, first, last, step]);
-      expect(row.categories, row.name).toEqual(categories);
-      expect(row.tips ?? [], row.name).toEqual(tips);
-      const spec = dictionary((specs as Parsed[])[0] ?? []);
-      expect(row.keyFlags, row.name).toEqual(spec.get('flags'));
-      expect(row.keyNotes, row.name).toEqual(spec.get('notes'));
-    }
+  test.each(rows)('the row of %s says what COMMAND INFO says', async (fullName, row) => {
+    const [info] = parse((await redis.run([['COMMAND', 'INFO', fullName]]))[0]!) as Parsed[][];
+    const [name, arity, flags, first, last, step, categories, tips, specs] = info!;
+    expect([fullName, row.arity, row.flags, ...row.keys]).toEqual([name, arity, flags, first, last, step]);
+    expect(row.categories).toEqual(categories);
+    expect(row.tips ?? []).toEqual(tips);
+    expect(specificationsOf(row)).toEqual((specs as Parsed[]).map(specification));
   });
 
-  test('each row says what COMMAND DOCS says', async () => {
-    for (const row of dataCommands.values()) {
-      const [, docs] = parse((await redis.run([['COMMAND', 'DOCS', row.name]]))[0]!) as Parsed[];
-      const said = dictionary(docs!);
-      for (const field of ['summary', 'since', 'group', 'complexity'] as const) {
-        expect(row[field], row.name).toBe(said.get(field));
-      }
-      expect(row.history, row.name).toEqual(said.get('history'));
-      expect(row.deprecated?.since, row.name).toBe(said.get('deprecated_since'));
-      expect(row.deprecated?.replacedBy, row.name).toBe(said.get('replaced_by'));
-      expect(row.arguments?.map(plain), row.name).toEqual(
-        (said.get('arguments') as Parsed[] | undefined)?.map(plainParsed),
-      );
+  test.each(rows)('the row of %s says what COMMAND DOCS says', async (fullName, row) => {
+    const [, docs] = parse((await redis.run([['COMMAND', 'DOCS', fullName]]))[0]!) as Parsed[];
+    const said = dictionary(docs!);
+    for (const field of ['summary', 'since', 'group', 'complexity'] as const) {
+      expect(row[field]).toBe(said.get(field));
+    }
+    expect(row.history).toEqual(said.get('history'));
+    expect(row.deprecated?.since).toBe(said.get('deprecated_since'));
+    expect(row.deprecated?.replacedBy).toBe(said.get('replaced_by'));
+    expect(row.arguments?.map(plain)).toEqual(
+      (said.get('arguments') as Parsed[] | undefined)?.map(plainParsed),
+    );
+  });
+
+  test('a container has the subcommands that Redis has', async () => {
+    for (const [fullName, row] of rows.filter(([, { subcommands }]) => subcommands !== undefined)) {
+      const [, docs] = parse((await redis.run([['COMMAND', 'DOCS', fullName]]))[0]!) as Parsed[];
+      const theirs = [...dictionary(dictionary(docs!).get('subcommands')!).keys()];
+      expect(row.subcommands!.map(({ name }) => `${fullName}|${name}`).sort()).toEqual(theirs.sort());
     }
   });
 });
@@ -132,8 +148,8 @@ describe.runIf(hasRedisServer())('compared with redis-server', () => {
 test('what check refuses, run refuses with the same reply', () => {
   for (const commands of CASES) {
     for (const argv of commands) {
-      const row = dataCommands.get(argv[0]!.toLowerCase())!;
-      if (row.kind !== 'write' || row.check === undefined) continue;
+      const row = findDataCommand(bytesOf(argv));
+      if (row?.kind !== 'write' || row.check === undefined) continue;
       const refused = row.check(bytesOf(argv));
       if (refused !== undefined) expect(new Client().run(...argv), argv.join(' ')).toEqual(refused);
     }
@@ -158,14 +174,38 @@ function dictionary(pairs: Parsed): ReadonlyMap<Parsed, Parsed> {
   return map;
 }
 
+/** Of the keys of one row, as COMMAND INFO tells of them. */
+function specificationsOf(row: CommandRow): readonly KeySpecification[] {
+  if (row.keySpecs !== undefined) return row.keySpecs;
+  if (row.keys === NO_KEYS) return [];
+  const notes = row.keyNotes === undefined ? {} : { notes: row.keyNotes };
+  return [{ at: row.keys, flags: row.keyFlags ?? [], ...notes }];
+}
+
+function specification(said: Parsed): KeySpecification {
+  const fields = dictionary(said);
+  const notes = fields.has('notes') ? { notes: fields.get('notes') as string } : {};
+  return { at: placeOf(fields), flags: fields.get('flags') as string[], ...notes };
+}
+
+/** Where a range of keys begins is an index; where it ends is counted from there, or from the end of argv. */
+function placeOf(fields: ReadonlyMap<Parsed, Parsed>): KeyPositions | undefined {
+  const begin = dictionary(fields.get('begin_search')!);
+  if (begin.get('type') === 'unknown') return undefined;
+  const first = dictionary(begin.get('spec')!).get('index') as number;
+  const range = dictionary(dictionary(fields.get('find_keys')!).get('spec')!);
+  const last = range.get('lastkey') as number;
+  return [first, last < 0 ? last : first + last, range.get('keystep') as number];
+}
+
 function plain(argument: CommandArgument): unknown {
-  const { arguments: inner, ...rest } = argument;
-  return inner === undefined ? rest : { ...rest, arguments: inner.map(plain) };
+  const { arguments: inner, keySpec, ...rest } = argument;
+  const spec = argument.type === 'key' || keySpec !== undefined ? { key_spec_index: keySpec ?? 0 } : {};
+  return { ...rest, ...spec, ...(inner === undefined ? {} : { arguments: inner.map(plain) }) };
 }
 
 function plainParsed(argument: Parsed): unknown {
   const fields = Object.fromEntries(dictionary(argument));
-  delete fields.key_spec_index;
   const inner = fields.arguments;
   return inner === undefined ? fields : { ...fields, arguments: (inner as Parsed[]).map(plainParsed) };
 }

@@ -3,7 +3,7 @@
  * answered is lost in a `crash`, or was done and nobody heard of it: both happen.
  */
 import { asBuffer } from '../../src/lib/bytes.ts';
-import type { Store, StoreBatch } from '../../src/lib/env.ts';
+import type { Store, StoreBatch, StoreSnapshot } from '../../src/lib/env.ts';
 
 interface Step {
   readonly act: () => void;
@@ -103,6 +103,17 @@ export class MemoryStore implements Store {
       },
       tell: () => done(null, found),
     });
+  }
+
+  snapshot(): StoreSnapshot {
+    const copy = new MemoryStore(new Map(this.#entries));
+    return {
+      range: (range, done) => {
+        copy.range(range, done);
+        this.#steps.push({ act: () => {}, tell: () => copy.drain() });
+      },
+      close: () => {},
+    };
   }
 
   clear(range: { from: Uint8Array; to: Uint8Array }, done: (error: Error | null) => void): void {

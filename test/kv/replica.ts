@@ -13,7 +13,7 @@ import {
 } from '../../src/kv/batch.ts';
 import type { Checkpoint } from '../../src/kv/checkpoint.ts';
 import { type KvOptions, KvStateMachine } from '../../src/kv/state-machine.ts';
-import { dataCommands } from '../../src/kv/table.ts';
+import { findDataCommand } from '../../src/kv/table.ts';
 import { ByteWriter, fromLatin1 } from '../../src/lib/bytes.ts';
 import type { Entry } from '../../src/raft/types.ts';
 import type { Reply } from '../../src/resp/reply.ts';
@@ -64,6 +64,7 @@ export class Replica {
   readonly heard: string[] = [];
   readonly replies: Reply[] = [];
   readonly fatal: Error[] = [];
+  readonly later: (() => void)[] = [];
   readonly #options: KvOptions;
 
   constructor(options: Partial<KvOptions> = {}, store = new MemoryStore()) {
@@ -72,7 +73,10 @@ export class Replica {
       group: 1,
       memoryBytesMax: 1 << 20,
       onFatal: (error) => this.fatal.push(error),
+      later: (callback) => this.later.push(callback),
+      chance: () => 0.5,
       observer: {
+        wants: () => true,
         applied: (session, seq, reply) => {
           this.heard.push(`applied ${session} ${seq}`);
           this.replies.push(reply);
@@ -89,9 +93,14 @@ export class Replica {
   /** Stops in the midst of everything and starts again on what the disk holds. */
   async restart(done = 0): Promise<void> {
     this.store = this.store.crash(done);
-    const recovered = KvStateMachine.recover(this.store, this.#options);
-    this.store.drain();
-    this.machine = await recovered;
+    let recovered: KvStateMachine | undefined;
+    const recovering = KvStateMachine.recover(this.store, this.#options).then((machine) => {
+      recovered = machine;
+    });
+    // It asks more than once, each time when it has heard the answer to the last.
+    while (recovered === undefined && this.store.turn()) await Promise.resolve().then(() => {});
+    await recovering;
+    this.machine = recovered!;
   }
 
   /** Applies with the store answering as often as it is asked. */
@@ -101,13 +110,15 @@ export class Replica {
       done = true;
     });
     while (!done && this.fatal.length === 0) {
-      if (!this.store.turn()) throw new Error('apply waits, and nobody has been asked');
+      const next = this.later.shift();
+      if (next !== undefined) next();
+      else if (!this.store.turn()) throw new Error('apply waits, and nobody has been asked');
     }
   }
 
   read(argv: readonly string[], nowMs = 0, db = 0): Reply | undefined {
-    const row = dataCommands.get(argv[0]!.toLowerCase());
-    if (row?.kind !== 'read') throw new Error(`${argv[0]} is no read`);
+    const row = findDataCommand(bytesOf(argv));
+    if (row?.kind !== 'read' && row?.kind !== 'scan') throw new Error(`${argv[0]} is no read`);
     let reply: Reply | undefined;
     let done = 0;
     this.machine.read({ db, command: row, argv: bytesOf(argv), nowMs }, (answer) => {
@@ -155,9 +166,9 @@ export class Client {
   }
 
   run(...argv: string[]): Reply {
-    const row = dataCommands.get(argv[0]!.toLowerCase());
+    const row = findDataCommand(bytesOf(argv));
     if (row === undefined) throw new Error(`no command ${argv[0]}`);
-    if (row.kind === 'read') {
+    if (row.kind !== 'write') {
       this.replica.apply([this.#entry({ kind: 'advance' })]);
       return this.replica.read(argv)!;
     }

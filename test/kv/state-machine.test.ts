@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { metaKey } from '../../src/kv/records.ts';
+import { metaKey } from '../../src/kv/stored-keys.ts';
 import { slotOf } from '../../src/kv/slot.ts';
 import { ConfigError, CorruptionError } from '../../src/lib/errors.ts';
 import { MemoryStore } from './memory-store.ts';
@@ -197,19 +197,19 @@ describe('FLUSHALL', () => {
     });
     const { replica } = script;
     replica.checkpoint();
-    expect(replica.machine.takeGarbage()).toBeUndefined();
+    expect(replica.machine.takeGarbage()).toEqual([]);
     script.at(2000, command('FLUSHALL'));
     expect(replica.read(['GET', 'a'])).toBeNull();
     expect(replica.machine.sizes.every((size) => size === 0)).toBe(true);
     // Until the new epoch is durable a crash must find the old one whole.
-    expect(replica.machine.takeGarbage()).toBeUndefined();
+    expect(replica.machine.takeGarbage()).toEqual([]);
     script.at(2000, command('SET', 'c', '1'));
     replica.checkpoint();
-    const garbage = replica.machine.takeGarbage()!;
-    replica.store.clear(garbage, () => undefined);
+    const garbage = replica.machine.takeGarbage();
+    for (const range of garbage) replica.store.clear(range, () => undefined);
     replica.store.drain();
     expect(replica.store.size).toBe(2);
-    expect(replica.machine.takeGarbage()).toBeUndefined();
+    expect(replica.machine.takeGarbage()).toEqual([]);
     await replica.restart();
     expect([replica.read(['GET', 'c']), replica.read(['GET', 'a'])]).toEqual([Buffer.from('1'), null]);
     expect(replica.machine.takeGarbage()).toEqual(garbage);
@@ -286,5 +286,5 @@ test('slots are those of Redis Cluster', () => {
     'foo{bar}{zap}',
     '',
   ];
-  expect(slots.map((key) => slotOf(Buffer.from(key)))).toEqual([12739, 12182, 3443, 8363, 4015, 5061, 0]);
+  expect(slots.map((key) => slotOf(Buffer.from(key).toString('latin1')))).toEqual([12739, 12182, 3443, 8363, 4015, 5061, 0]);
 });

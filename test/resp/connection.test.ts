@@ -24,11 +24,17 @@ const KINDS: Readonly<Record<string, RequestKind>> = {
 /** Holds reads and writes until the test answers them; answers all else at once. */
 class HandHandler implements RequestHandler {
   congested = false;
+  /** Requests that may not start yet, by their first word. */
+  held = new Set<string>();
   readonly started: string[] = [];
   readonly open: Request[] = [];
 
   classify(argv: readonly Uint8Array[]): RequestKind {
     return KINDS[latin1(argv[0]!)] ?? 'barrier';
+  }
+
+  holds(request: Request): boolean {
+    return this.held.has(latin1(request.argv[0]!));
   }
 
   execute(request: Request): void {
@@ -343,6 +349,157 @@ describe('bounds', () => {
   });
 });
 
+describe('what is sent unasked', () => {
+  const line = (text: string) => Buffer.from(`+${text}\r\n`);
+
+  test('goes behind the replies that are written and before those that are owed', () => {
+    const world = new World();
+    world.connection.receive('PING\r\nGET a\r\nPING\r\n');
+    world.subject.push(line('pushed'));
+    world.clock.endTurns();
+    expect(world.sent).toBe('+PONG\r\n+pushed\r\n');
+    world.subject.push(line('again'));
+    expect(world.answer(0, null).sent).toBe('+PONG\r\n+pushed\r\n+again\r\n$-1\r\n+PONG\r\n');
+    expect(world.connection.writes).toHaveLength(2);
+  });
+
+  test('is not sent any more once the last reply is written', () => {
+    const world = new World().receive('PING\r\n');
+    world.connection.receive('QUIT\r\n');
+    world.subject.push(line('late'));
+    world.clock.endTurns();
+    expect(world.sent).toBe('+PONG\r\n+OK\r\n');
+    world.subject.push(line('later'));
+    world.connection.close();
+    world.subject.push(line('latest'));
+    expect(world.sent).toBe('+PONG\r\n+OK\r\n');
+  });
+});
+
+describe('output buffer limits', () => {
+  const pubsub = { hardBytes: 1000, softBytes: 100, softSeconds: 5 };
+  const none = { hardBytes: 0, softBytes: 0, softSeconds: 0 };
+
+  /** A client that monitors, and does not read. */
+  function monitoring(): World {
+    const world = new World({ outputLimitOf: (clientClass) => (clientClass === 'pubsub' ? pubsub : none) });
+    world.client.monitoring = true;
+    world.connection.window = 0;
+    return world;
+  }
+
+  function push(world: World, bytes: number): void {
+    world.subject.push(Buffer.alloc(bytes, 'x'));
+    world.clock.endTurns();
+  }
+
+  test('a client that reads nothing is disconnected at the hard limit, at once', () => {
+    const world = monitoring();
+    for (let i = 0; i < 9; i++) push(world, 100);
+    expect(world.connection.state).toBe('open');
+    push(world, 100);
+    expect(world.connection.state).toBe('destroyed');
+    expect(world.warnings).toEqual(['a client was disconnected at its output buffer limit']);
+    expect(world.closed).toBe(1);
+    push(world, 100);
+    world.connection.close();
+    expect(world.closed).toBe(1);
+  });
+
+  test('over the soft limit it is disconnected after so many seconds, also when nothing more comes', () => {
+    const world = monitoring();
+    push(world, 100);
+    world.clock.nowMs = 5000;
+    world.subject.limitOutput();
+    expect(world.connection.state).toBe('open');
+    world.clock.nowMs = 5001;
+    world.subject.limitOutput();
+    expect(world.connection.state).toBe('destroyed');
+  });
+
+  test('the seconds start over when it has read', () => {
+    const world = monitoring();
+    push(world, 100);
+    world.clock.nowMs = 4000;
+    world.connection.drain(0);
+    world.subject.limitOutput();
+    push(world, 100);
+    world.clock.nowMs = 8000;
+    world.subject.limitOutput();
+    expect(world.connection.state).toBe('open');
+    world.clock.nowMs = 9001;
+    world.subject.limitOutput();
+    expect(world.connection.state).toBe('destroyed');
+  });
+
+  test('each class has its own: one that neither monitors nor subscribes may have none', () => {
+    const world = monitoring();
+    world.client.monitoring = false;
+    push(world, 5000);
+    expect(world.connection.state).toBe('open');
+    world.client.subscriptions.channels = 1;
+    push(world, 1);
+    expect(world.connection.state).toBe('destroyed');
+  });
+
+  test('replies count too', () => {
+    const world = new World({ outputLimitOf: () => pubsub });
+    world.receive(`ECHO ${'x'.repeat(500)}\r\n`);
+    expect(world.connection.state).toBe('open');
+    world.connection.window = 0;
+    world.receive(`ECHO ${'x'.repeat(1000)}\r\n`);
+    expect(world.connection.state).toBe('destroyed');
+  });
+});
+
+describe('a request that the handler holds back', () => {
+  test('waits with all behind it, in order, until the handler lets it go', () => {
+    const world = new World();
+    world.handler.held.add('SET');
+    world.receive('PING\r\nSET a 1\r\nPING\r\nGET a\r\n');
+    expect(world.handler.started).toEqual(['PING']);
+    expect(world.client.flags).toBe('b');
+    expect(world.subject.idle).toBe(false);
+    world.handler.held.clear();
+    world.subject.resume();
+    world.clock.endTurns();
+    expect(world.client.flags).toBe('N');
+    expect(world.answer(0, OK).answer(0, null).sent).toBe('+PONG\r\n+OK\r\n+PONG\r\n$-1\r\n');
+  });
+
+  test('is bounded like all that waits: the socket is not read beyond', () => {
+    const world = new World({ requestsMax: 4 });
+    world.handler.held.add('PING');
+    for (let round = 0; round < 10; round++) world.receive('PING\r\nPING\r\nPING\r\n');
+    expect(world.connection.paused).toBe(true);
+    expect(world.client.bytesIn).toBe(36);
+    world.handler.held.clear();
+    world.subject.resume();
+    world.connection.deliver();
+    world.clock.endTurns();
+    expect(world.sent).toBe('+PONG\r\n'.repeat(30));
+  });
+});
+
+describe('replies that the client does not want', () => {
+  test('are left out one by one, or until it wants them again', () => {
+    const world = new World().receive('SET a 1\r\nPING\r\nPING\r\n');
+    world.client.skipReplies(2);
+    expect(world.answer(0, OK).sent).toBe('+PONG\r\n');
+    world.client.repliesOff = true;
+    expect(world.receive('PING\r\n').sent).toBe('+PONG\r\n');
+    world.client.repliesOff = false;
+    expect(world.receive('PING\r\n').sent).toBe('+PONG\r\n+PONG\r\n');
+  });
+
+  test('a QUIT that is not answered closes all the same', () => {
+    const world = new World();
+    world.client.repliesOff = true;
+    expect(world.receive('QUIT\r\n').connection.state).toBe('ended');
+    expect(world.sent).toBe('');
+  });
+});
+
 describe('ends', () => {
   test('a protocol error is told after the replies to what came before, and ends the connection', () => {
     const world = new World().receive('SET a 1\r\n*x\r\nPING\r\n').receive('PING\r\n');
@@ -406,9 +563,10 @@ describe('ends', () => {
     },
   );
 
-  test('a destroyed connection executes nothing more', () => {
+  test('a destroyed connection executes nothing more, and is gone at once', () => {
     const world = new World().receive('SET a 1\r\nGET a\r\n');
     world.subject.destroy();
+    expect(world.closed).toBe(1);
     world.answer(0, OK);
     expect(world.handler.started).toEqual(['SET a 1']);
     expect(world.connection.state).toBe('destroyed');

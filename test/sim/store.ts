@@ -58,6 +58,17 @@ export class SimStore {
         const entries = keys.map((key) => [Buffer.from(key, 'latin1'), this.#entries.get(key)!] as const);
         later(() => done(null, entries));
       },
+      snapshot: () => {
+        const entries = new Map(this.#entries);
+        return {
+          range: ({ from, to, limit }, done) => {
+            const keys = [...entries.keys()].filter((key) => key >= keyOf(from) && key < keyOf(to)).sort();
+            const found = keys.slice(0, limit).map((key) => [Buffer.from(key, 'latin1'), entries.get(key)!] as const);
+            later(() => done(null, found));
+          },
+          close: () => {},
+        };
+      },
       clear: ({ from, to }, done) =>
         later(() => {
           for (const key of sorted(from, to)) this.#entries.delete(key);

@@ -1,21 +1,18 @@
 /**
- * Redis's glob patterns (stringmatchlen of util.c), regardless of case: * ? [a-z] [^a] and a backslash before what is
- * meant literally. Here for names of directives; without recursion, so that no pattern ends the stack.
+ * Redis's glob patterns (stringmatchlen of util.c): * ? [a-z] [^a] and a backslash before what is meant literally.
+ * Without recursion, so that no pattern ends the stack, and in time bounded by pattern times text.
  */
-
-/** Nothing that has a name here needs a longer pattern; a longer one matches nothing, and costs nothing. */
-const PATTERN_LENGTH_MAX = 1024;
 
 export function isPattern(text: string): boolean {
   return /[*?[]/.test(text);
 }
 
-export function globMatches(pattern: string, text: string): boolean {
-  if (pattern.length > PATTERN_LENGTH_MAX) return false;
-  return matches(pattern.toLowerCase(), text.toLowerCase());
+/** The same regardless of case. */
+export function globMatchesAnyCase(pattern: string, text: string): boolean {
+  return globMatches(pattern.toLowerCase(), text.toLowerCase());
 }
 
-function matches(pattern: string, text: string): boolean {
+export function globMatches(pattern: string, text: string): boolean {
   let at = 0;
   let offset = 0;
   // Behind the last star, and how much of the text it has taken: it takes one more wherever the rest does not match.

@@ -1,0 +1,434 @@
+/**
+ * Applies entries of the log, operation by operation.
+ *
+ * An operation whose keys are not all in memory stops the work; its keys and those of the operations behind it, some
+ * hundred, are fetched in one question to the store, and the work goes on from there. When all keys are in memory, which
+ * is the common case, `apply` does its work before it returns, unless it is so much that others would wait too long:
+ * then it goes on in the next turn.
+ *
+ * Two kinds of operation may take several turns themselves: one over very many keys, done piece by piece, and a
+ * transaction that goes through all keys (KEYS inside MULTI). Until such a one is complete, reads wait.
+ */
+import { assert } from '../lib/assert.ts';
+import { latin1 } from '../lib/bytes.ts';
+import type { Entry } from '../raft/types.ts';
+import { NullArrayReply, OK, type Reply } from '../resp/reply.ts';
+import {
+  ADVANCE,
+  COMMAND,
+  DATABASES,
+  NO_SESSION,
+  OPEN_SESSION,
+  TRANSACTION,
+  type TransactionCommand,
+} from './batch.ts';
+import { type Database, keyIndexes, type OtherKey, type WriteCommand } from './command.ts';
+import { readDatabases, type World, writeDatabases } from './databases.ts';
+import { EntryCursor } from './entry-cursor.ts';
+import type { Fetcher, KeyPlace } from './fetch.ts';
+import type { Reader } from './reader.ts';
+import { type Row, Rows } from './rows.ts';
+import { Scan, type ScanWorld } from './scan.ts';
+import type { Session, Sessions } from './sessions.ts';
+
+/** Keys fetched ahead of the operation that waits for its own. */
+const WINDOW_KEYS_MAX = 256;
+/** Operations and keys after which a turn ends: some ten milliseconds. */
+const STEPS_PER_TURN = 20_000;
+/** More arguments than this are carried out piece by piece, where a command allows it; even, for keys with values. */
+const PIECE_ARGUMENTS = 4096;
+
+/** Hears what became of each operation, on every replica, in the order of the log, while `apply` runs. */
+export interface ApplyObserver {
+  /** Whether the replies to this session's operations matter here. If not, what only reads is not even run. */
+  wants(session: number): boolean;
+  /** Operation `seq` of the session has been executed. The reply of what is no command (skip, advance) is OK. */
+  applied(session: number, seq: number, reply: Reply): void;
+  /** The run's rest was not executed, because `expectedSeq` has not been yet: send again from there. */
+  gap(session: number, expectedSeq: number): void;
+  /** Nothing of the run that begins at `seq` was executed: the session was dropped, or never was. */
+  sessionUnknown(session: number, seq: number): void;
+  sessionOpened(nonce: number, session: number): void;
+}
+
+export interface ApplierParts {
+  readonly world: World;
+  readonly sessions: Sessions;
+  readonly fetcher: Fetcher;
+  readonly reader: Reader;
+  readonly scanWorld: ScanWorld;
+  readonly observer: ApplyObserver;
+  /** Calls back in a later turn. */
+  readonly later: (callback: () => void) => void;
+}
+
+export interface AppliedTo {
+  readonly appliedIndex: number;
+  readonly appliedTerm: number;
+  readonly opCount: number;
+}
+
+/** An operation that takes several turns. */
+interface Pieces {
+  /** The first argument not yet carried out. */
+  next: number;
+  sum: number;
+}
+
+interface RunningTransaction {
+  next: number;
+  readonly replies: Reply[];
+  /** A scan has begun and not answered. */
+  scanning: boolean;
+}
+
+export class Applier {
+  readonly #parts: ApplierParts;
+  readonly #writers: readonly Database[];
+  /** For reads in transactions: at the log's time. */
+  readonly #readers: readonly Database[];
+  readonly #rows = new Rows();
+
+  #appliedIndex = 0;
+  #appliedTerm = 0;
+  /** Operations executed since the beginning of the log. Replicated. */
+  #opCount = 0;
+
+  /** What is being applied: undefined between `done` and the next `apply`. */
+  #work: { readonly entries: readonly Entry[]; readonly done: () => void } | undefined;
+  #position = 0;
+  /** An entry is open at `#cursor`, partly applied. */
+  #entryOpen = false;
+  /** The cursor's present operation is not complete. */
+  #waiting = false;
+  readonly #cursor = new EntryCursor();
+  readonly #ahead = new EntryCursor();
+  #session: Session | undefined;
+  #pieces: Pieces | undefined;
+  #transaction: RunningTransaction | undefined;
+  #steps = 0;
+
+  constructor(parts: ApplierParts) {
+    this.#parts = parts;
+    this.#writers = writeDatabases(parts.world);
+    this.#readers = readDatabases(parts.world);
+  }
+
+  restore(from: AppliedTo): void {
+    this.#appliedIndex = from.appliedIndex;
+    this.#appliedTerm = from.appliedTerm;
+    this.#opCount = from.opCount;
+  }
+
+  get appliedIndex(): number {
+    return this.#appliedIndex;
+  }
+  get appliedTerm(): number {
+    return this.#appliedTerm;
+  }
+  get opCount(): number {
+    return this.#opCount;
+  }
+  /** No entry is half applied. */
+  get atRest(): boolean {
+    return !this.#entryOpen;
+  }
+
+  apply(entries: readonly Entry[], done: () => void): void {
+    assert(this.#work === undefined, 'one apply at a time');
+    this.#work = { entries, done };
+    this.#position = 0;
+    this.#continue();
+  }
+
+  /** Applies until all is done or something must be waited for. */
+  #continue(): void {
+    const { entries, done } = this.#work!;
+    this.#steps = 0;
+    while (this.#position < entries.length) {
+      const entry = entries[this.#position]!;
+      if (!this.#entryOpen) this.#openEntry(entry);
+      if (entry.type === 'data' && !this.#applyOps()) return;
+      this.#entryOpen = false;
+      this.#appliedIndex = entry.index;
+      this.#appliedTerm = entry.term;
+      this.#position++;
+    }
+    this.#cursor.close();
+    this.#ahead.close();
+    this.#parts.world.keyspace.forgetName();
+    this.#work = undefined;
+    done();
+  }
+
+  #openEntry(entry: Entry): void {
+    assert(
+      entry.index === this.#appliedIndex + 1,
+      'entries are applied in order, each once',
+      entry.index,
+      this.#appliedIndex,
+    );
+    assert(entry.term >= this.#appliedTerm, 'terms do not fall along the log', entry.term, this.#appliedTerm);
+    this.#entryOpen = true;
+    if (entry.type === 'noop') return;
+    this.#cursor.open(entry.data);
+    const { moment, sessions } = this.#parts.world;
+    // A new leader's clock may be behind the old one's.
+    moment.nowMs = Math.max(moment.nowMs, this.#cursor.atMs);
+    this.#parts.sessions.expire(moment.nowMs);
+    sessions.expire(moment.nowMs);
+  }
+
+  /** Applies what is left of the open entry. False when something must be waited for, which calls `#continue`. */
+  #applyOps(): boolean {
+    const cursor = this.#cursor;
+    for (;;) {
+      if (!this.#waiting) {
+        if (this.#steps > STEPS_PER_TURN) {
+          this.#parts.later(() => this.#continue());
+          return false;
+        }
+        if (!cursor.nextOp()) {
+          if (!cursor.nextRun()) return true;
+          this.#beginRun();
+          continue;
+        }
+      }
+      this.#steps++;
+      this.#waiting = true;
+      if (cursor.session === NO_SESSION) this.#applyUnnumbered();
+      else if (!this.#applyNumbered(this.#session!)) return false;
+      this.#waiting = false;
+    }
+  }
+
+  #beginRun(): void {
+    const { session, firstSeq } = this.#cursor;
+    if (session === NO_SESSION) return;
+    this.#session = this.#parts.sessions.use(session, this.#parts.world.moment.nowMs);
+    if (this.#session !== undefined) return;
+    this.#cursor.skipRun();
+    this.#parts.observer.sessionUnknown(session, firstSeq);
+  }
+
+  #applyUnnumbered(): void {
+    const { kind, nonce } = this.#cursor;
+    assert(kind === OPEN_SESSION || kind === ADVANCE, 'a command belongs to a session', kind);
+    this.#opCount++;
+    if (kind !== OPEN_SESSION) return;
+    this.#parts.sessions.open(this.#opCount, this.#parts.world.moment.nowMs);
+    this.#parts.observer.sessionOpened(nonce, this.#opCount);
+  }
+
+  /** False when it must be waited for. */
+  #applyNumbered(session: Session): boolean {
+    const { kind, seq } = this.#cursor;
+    if (seq <= session.lastSeq) return true;
+    if (seq > session.lastSeq + 1) {
+      this.#cursor.skipRun();
+      this.#parts.observer.gap(session.id, session.lastSeq + 1);
+      return true;
+    }
+    const reply = this.#reply(kind);
+    if (reply === undefined) return false;
+    session.lastSeq = seq;
+    this.#parts.world.keyspace.evict();
+    this.#parts.observer.applied(session.id, seq, reply);
+    return true;
+  }
+
+  /** Undefined when it must be waited for. */
+  #reply(kind: number): Reply | undefined {
+    if (kind === COMMAND) return this.#command(this.#rows.write(this.#cursor.argLatin1(0)));
+    if (kind === TRANSACTION) return this.#transact();
+    this.#opCount++;
+    return OK;
+  }
+
+  #beginOperation(): void {
+    this.#opCount++;
+    this.#parts.world.moment.version = this.#opCount;
+  }
+
+  // One command
+
+  #command(row: Row<WriteCommand>): Reply | undefined {
+    const cursor = this.#cursor;
+    const { command, name } = row;
+    if (command.pieces !== undefined && cursor.argc > PIECE_ARGUMENTS) return this.#commandInPieces(row);
+    if (!this.#inMemory(row)) {
+      this.#fetchAhead();
+      return undefined;
+    }
+    const argv: Uint8Array[] = [name];
+    for (let i = 1; i < cursor.argc; i++) argv.push(cursor.arg(i));
+    this.#steps += cursor.argc;
+    this.#beginOperation();
+    return command.run(this.#writers[cursor.db]!, argv);
+  }
+
+  #commandInPieces({ command, name }: Row<WriteCommand>): Reply | undefined {
+    const cursor = this.#cursor;
+    const { reader, later } = this.#parts;
+    if (this.#pieces === undefined) {
+      this.#beginOperation();
+      this.#pieces = { next: 1, sum: 0 };
+      this.#parts.world.keyspace.halfWritten = true;
+      reader.hold();
+    }
+    const pieces = this.#pieces;
+    const end = Math.min(pieces.next + PIECE_ARGUMENTS, cursor.argc);
+    const argv: Uint8Array[] = [name];
+    for (let i = pieces.next; i < end; i++) argv.push(cursor.arg(i));
+    const { first, last, step } = keyIndexes(command.keys, argv.length);
+    const places: KeyPlace[] = [];
+    for (let i = first; i <= last; i += step) places.push({ db: cursor.db, name: latin1(argv[i]!) });
+    if (!this.#haveAll(places)) {
+      this.#fetch(places);
+      return undefined;
+    }
+    const reply = command.run(this.#writers[cursor.db]!, argv);
+    if (command.pieces === 'sum') pieces.sum += reply as number;
+    pieces.next = end;
+    if (end < cursor.argc) {
+      later(() => this.#continue());
+      return undefined;
+    }
+    this.#pieces = undefined;
+    this.#parts.world.keyspace.halfWritten = false;
+    reader.release();
+    return command.pieces === 'sum' ? pieces.sum : reply;
+  }
+
+  // A transaction
+
+  #transact(): Reply | undefined {
+    const { watched, commands } = this.#cursor.transaction;
+    if (this.#transaction === undefined) {
+      const places: KeyPlace[] = watched.map(({ db, key }) => ({ db, name: latin1(key) }));
+      // Behind a SWAPDB the keys of a database are those of another.
+      const anyDb = commands.some(({ argv }) => this.#rows.any(argv).name === 'swapdb');
+      for (const command of commands) this.#addTransactionKeys(places, command, anyDb);
+      if (!this.#haveAll(places)) {
+        this.#fetch(places);
+        return undefined;
+      }
+      this.#steps += places.length;
+      this.#beginOperation();
+      const untouched = watched.every(
+        ({ db, key, version }) => this.#readers[db]!.versionOf(key) === version,
+      );
+      if (!untouched) return NullArrayReply.instance;
+      this.#transaction = { next: 0, replies: [], scanning: false };
+    }
+    return this.#runTransaction(this.#transaction, commands);
+  }
+
+  #runTransaction(running: RunningTransaction, commands: readonly TransactionCommand[]): Reply | undefined {
+    const wanted = this.#parts.observer.wants(this.#cursor.session);
+    while (running.next < commands.length) {
+      const { db, argv } = commands[running.next]!;
+      const row = this.#rows.any(argv);
+      running.next++;
+      if (row.kind === 'write') {
+        running.replies.push(row.run(this.#writers[db]!, argv));
+      } else if (!wanted) {
+        running.replies.push(null);
+      } else if (row.kind === 'read') {
+        running.replies.push(row.run(this.#readers[db]!, argv));
+      } else {
+        running.scanning = true;
+        const scan = new Scan(this.#parts.scanWorld, db, 0);
+        let returned = false;
+        row.run(scan, argv, (reply) => {
+          assert(reply !== undefined, 'a scan at the time of the log has a reply');
+          running.replies.push(reply);
+          running.scanning = false;
+          if (returned) this.#continue();
+        });
+        returned = true;
+        if (running.scanning) {
+          this.#parts.reader.hold();
+          return undefined;
+        }
+      }
+    }
+    this.#transaction = undefined;
+    this.#parts.reader.release();
+    return running.replies;
+  }
+
+  #addTransactionKeys(places: KeyPlace[], { db, argv }: TransactionCommand, anyDb: boolean): void {
+    const row = this.#rows.any(argv);
+    const keys: OtherKey[] = [];
+    const { first, last, step } = keyIndexes(row.keys, argv.length);
+    for (let i = first; i <= last && i < argv.length; i += step) keys.push({ db, key: argv[i]! });
+    if (row.kind === 'write' && row.otherKeys !== undefined) keys.push(...row.otherKeys(argv, db));
+    for (const each of keys) {
+      const name = latin1(each.key);
+      if (!anyDb) places.push({ db: each.db, name });
+      else for (let any = 0; any < DATABASES; any++) places.push({ db: any, name });
+    }
+  }
+
+  // Keys
+
+  #inMemory({ command }: Row<WriteCommand>): boolean {
+    const cursor = this.#cursor;
+    const { keyspace } = this.#parts.world;
+    const { first, last, step } = keyIndexes(command.keys, cursor.argc);
+    for (let i = first; i <= last; i += step) {
+      if (!keyspace.has(cursor.db, cursor.argLatin1(i))) return false;
+    }
+    return command.otherKeys === undefined || this.#haveAll(otherPlaces(command, cursor));
+  }
+
+  #haveAll(places: readonly KeyPlace[]): boolean {
+    const { keyspace } = this.#parts.world;
+    return places.every(({ db, name }) => keyspace.has(db, name));
+  }
+
+  #fetch(places: readonly KeyPlace[]): void {
+    this.#parts.fetcher.fetch(places, () => this.#continue());
+  }
+
+  /** Fetches what the waiting operation needs, and what those behind it will need, then goes on. */
+  #fetchAhead(): void {
+    const places: KeyPlace[] = [];
+    this.#addKeys(places, this.#cursor, false);
+    const ahead = this.#ahead;
+    ahead.follow(this.#cursor);
+    let position = this.#position;
+    const { entries } = this.#work!;
+    while (places.length < WINDOW_KEYS_MAX) {
+      if (ahead.nextOp()) {
+        if (ahead.kind === COMMAND) this.#addKeys(places, ahead, true);
+      } else if (!ahead.nextRun()) {
+        position++;
+        const entry = entries[position];
+        if (entry === undefined) break;
+        if (entry.type === 'data') ahead.open(entry.data);
+      }
+    }
+    this.#fetch(places);
+  }
+
+  #addKeys(places: KeyPlace[], cursor: EntryCursor, onlyMissing: boolean): void {
+    const { keyspace } = this.#parts.world;
+    const { db, argc } = cursor;
+    const { command } = this.#rows.write(cursor.argLatin1(0));
+    if (onlyMissing && argc > WINDOW_KEYS_MAX) return;
+    const { first, last, step } = keyIndexes(command.keys, argc);
+    for (let i = first; i <= last; i += step) {
+      const name = cursor.argLatin1(i);
+      if (!onlyMissing || !keyspace.has(db, name)) places.push({ db, name });
+    }
+    if (command.otherKeys === undefined || onlyMissing) return;
+    places.push(...otherPlaces(command, cursor));
+  }
+}
+
+function otherPlaces(command: WriteCommand, cursor: EntryCursor): KeyPlace[] {
+  const argv = Array.from({ length: cursor.argc }, (_, i) => cursor.arg(i));
+  return command.otherKeys!(argv, cursor.db).map(({ db, key }) => ({ db, name: latin1(key) }));
+}

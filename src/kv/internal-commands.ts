@@ -1,0 +1,59 @@
+/**
+ * Commands that servers send through the log for themselves. No client can: the door does not know them, but for WATCH,
+ * whose row at the door is another.
+ */
+import { OK } from '../resp/reply.ts';
+import { NO_KEYS, type ReadCommand, type WriteCommand } from './command.ts';
+
+const INTERNAL = {
+  internal: true,
+  flags: [],
+  group: 'generic',
+  since: '7.0.0',
+  complexity: 'O(N)',
+  categories: [],
+} as const satisfies Partial<WriteCommand>;
+
+/** The versions of keys, 0 for one that is not there. */
+export const watchedVersions: ReadCommand = {
+  ...INTERNAL,
+  kind: 'read',
+  name: 'hstore.versions',
+  arity: -2,
+  keys: [1, -1, 1],
+  summary: 'The versions of keys, for WATCH',
+  run: (db, argv) => argv.slice(1).map((key) => db.versionOf(key)),
+};
+
+/** Removes those of its keys that have expired by the time of the entry; which is all that decides. */
+export const REMOVE_EXPIRED = 'hstore.remove-expired';
+/** One argument, 0 or 1: whether expired keys are looked for in the background. */
+export const ACTIVE_EXPIRE = 'hstore.active-expire';
+
+export const internalCommands: readonly WriteCommand[] = [
+  {
+    ...INTERNAL,
+    kind: 'write',
+    name: REMOVE_EXPIRED,
+    arity: -2,
+    keys: [1, -1, 1],
+    summary: 'Remove keys that have expired',
+    run: (db, argv) => {
+      // Whatever a write finds expired it removes.
+      for (let i = 1; i < argv.length; i++) db.peek(argv[i]!);
+      return OK;
+    },
+  },
+  {
+    ...INTERNAL,
+    kind: 'write',
+    name: ACTIVE_EXPIRE,
+    arity: 2,
+    keys: NO_KEYS,
+    summary: 'Switch the background removal of expired keys on or off',
+    run: (db, argv) => {
+      db.setActiveExpire(argv[1]![0] !== 0x30);
+      return OK;
+    },
+  },
+];

@@ -1,0 +1,272 @@
+/**
+ * MULTI, EXEC, DISCARD, WATCH and UNWATCH.
+ *
+ *   MULTI --> queueing --(each command: +QUEUED)--> EXEC --> one operation of the log --> one array of replies
+ *                 |  a command that cannot be queued: EXEC gives EXECABORT
+ *                 +--> DISCARD
+ *
+ * The commands on data are carried out together, when the entry is applied, on every replica: nobody sees a part of them.
+ * WATCH asks for the versions of its keys, and EXEC takes these along in the operation: it runs only if they still are
+ * the same there and then, which holds whatever servers and leaders do in between. What concerns this server or the
+ * connection (PING, SELECT, CONFIG ...) is carried out here once the operation has been applied, in its place among the
+ * replies; a SELECT counts for what is queued behind it.
+ *
+ * One difference: a watched key that was missing, has come, and is gone again when EXEC is applied counts as unchanged.
+ */
+
+import type { TransactionCommand, WatchedKey } from '../kv/batch.ts';
+import { watchedVersions } from '../kv/internal-commands.ts';
+import { assert } from '../lib/assert.ts';
+import { bytesEqual } from '../lib/bytes.ts';
+import type { Client } from '../resp/client.ts';
+import { ErrorReply, OK, type Reply } from '../resp/reply.ts';
+import { Request, type RequestKind, type RequestOwner } from '../resp/request.ts';
+import { parseDatabase } from './connection-commands.ts';
+import type { AnyCommand, Call, ServerContext } from './context.ts';
+import { DISK_FULL } from './replies.ts';
+import type { CallCounter } from './stats.ts';
+
+/** A command and its counter. */
+export interface Known {
+  readonly command: AnyCommand;
+  /** `get`, `config|get`. */
+  readonly fullName: string;
+  readonly counter: CallCounter;
+}
+
+const NESTED = new ErrorReply('ERR', 'MULTI calls can not be nested');
+const WATCH_INSIDE = new ErrorReply('ERR', 'WATCH inside MULTI is not allowed');
+const EXEC_WITHOUT = new ErrorReply('ERR', 'EXEC without MULTI');
+const DISCARD_WITHOUT = new ErrorReply('ERR', 'DISCARD without MULTI');
+const NOT_ALLOWED = new ErrorReply('ERR', 'Command not allowed inside a transaction');
+const ABORTED = new ErrorReply('EXECABORT', 'Transaction discarded because of previous errors.');
+const DISK_FULL_ABORT = new ErrorReply(
+  'EXECABORT',
+  `Transaction discarded because of: ${DISK_FULL.code} ${DISK_FULL.message}`,
+);
+const TOO_LARGE = new ErrorReply('ERR', 'Transaction is larger than client-query-buffer-limit');
+const TOO_MANY_WATCHED = new ErrorReply('ERR', 'Too many watched keys');
+const WATCHED_MAX = 100_000;
+
+/** These are carried out at once, also between MULTI and EXEC. */
+const NEVER_QUEUED = new Set(['exec', 'discard', 'multi', 'watch', 'quit', 'reset']);
+
+interface Queued {
+  readonly known: Known;
+  readonly argv: readonly Uint8Array[];
+}
+
+interface State {
+  queue: Queued[];
+  /** A command could not be queued. */
+  broken: boolean;
+  watched: WatchedKey[];
+}
+
+function isOnData({ kind }: AnyCommand): boolean {
+  return kind === 'read' || kind === 'write' || kind === 'scan';
+}
+
+export class Transactions {
+  readonly #server: ServerContext;
+  readonly #states = new WeakMap<Client, State>();
+
+  constructor(server: ServerContext) {
+    this.#server = server;
+  }
+
+  /** Whether the command is to be queued, not carried out. */
+  queues(client: Client, command: AnyCommand): boolean {
+    return client.queued >= 0 && !NEVER_QUEUED.has(command.name);
+  }
+
+  /** Whether an EXEC of this client would write. */
+  writes(client: Client): boolean {
+    return this.#stateOf(client).queue.some(({ known }) => known.command.kind === 'write');
+  }
+
+  /** EXEC may be in flight with other writes unless it holds what concerns the connection. */
+  kindOfExec(client: Client): RequestKind {
+    const { queue, broken } = this.#stateOf(client);
+    if (client.queued < 0 || broken) return 'local';
+    return queue.every(({ known }) => isOnData(known.command)) ? 'write' : 'barrier';
+  }
+
+  #stateOf(client: Client): State {
+    let state = this.#states.get(client);
+    if (state === undefined) {
+      state = { queue: [], broken: false, watched: [] };
+      this.#states.set(client, state);
+    }
+    return state;
+  }
+
+  multi(client: Client): Reply {
+    if (client.queued >= 0) return NESTED;
+    client.queued = 0;
+    return OK;
+  }
+
+  /** What the client sent could not even be queued. */
+  refused(client: Client): void {
+    if (client.queued >= 0) this.#stateOf(client).broken = true;
+  }
+
+  queue(known: Known, { argv, bytes, client }: Request): Reply {
+    const state = this.#stateOf(client);
+    const fits = client.queuedBytes + bytes <= this.#server.config.clientQueryBufferLimit;
+    if (!fits || known.command.flags.includes('no_multi')) {
+      state.broken = true;
+      return fits ? NOT_ALLOWED : TOO_LARGE;
+    }
+    client.queued++;
+    client.queuedBytes += bytes;
+    // The arguments are views of what the socket gave, and stay here for longer.
+    if (!state.broken) state.queue.push({ known, argv: argv.map((arg) => Uint8Array.from(arg)) });
+    return 'QUEUED';
+  }
+
+  discard(client: Client): Reply {
+    if (client.queued < 0) return DISCARD_WITHOUT;
+    this.drop(client);
+    return OK;
+  }
+
+  /** Whatever was queued and watched is forgotten: RESET, DISCARD, and the end of EXEC. */
+  drop(client: Client): void {
+    client.queued = -1;
+    client.queuedBytes = 0;
+    this.#states.delete(client);
+  }
+
+  unwatch(client: Client): Reply {
+    this.#stateOf(client).watched = [];
+    return OK;
+  }
+
+  watch({ argv, client, request }: Call): Reply | undefined {
+    if (client.queued >= 0) return WATCH_INSIDE;
+    const state = this.#stateOf(client);
+    const keys = argv.slice(1).map((key) => Uint8Array.from(key));
+    if (state.watched.length + keys.length > WATCHED_MAX) return TOO_MANY_WATCHED;
+    const { db } = client;
+    this.#server.replica.read(db, watchedVersions, [argv[0]!, ...keys], {
+      resolve: (reply) => {
+        if (reply instanceof ErrorReply) return request.resolve(reply);
+        const versions = reply as readonly number[];
+        for (const [i, key] of keys.entries()) {
+          const known = state.watched.some((watched) => watched.db === db && bytesEqual(watched.key, key));
+          if (!known) state.watched.push({ db, key, version: versions[i]! });
+        }
+        request.resolve(OK);
+      },
+    });
+    return undefined;
+  }
+
+  /** Answers the request, now or later. */
+  exec(request: Request): void {
+    const { client } = request;
+    const { monitors } = this.#server;
+    const { queue, broken, watched } = this.#stateOf(client);
+    if (client.queued < 0) return request.resolve(EXEC_WITHOUT);
+    const onlyData = queue.every(({ known }) => isOnData(known.command));
+    const full = this.writes(client) && this.#server.replica.diskFull;
+    if (broken || full) {
+      this.drop(client);
+      return request.resolve(broken ? ABORTED : DISK_FULL_ABORT);
+    }
+    // With others behind it in flight the client is out of the transaction now; else when all is done.
+    if (onlyData) this.drop(client);
+    for (const { known, argv } of monitors.active ? queue : []) {
+      monitors.show(client, known.command, known.fullName, argv);
+    }
+    const finish = (replies: Reply): void => {
+      if (!Array.isArray(replies)) {
+        if (!onlyData) this.drop(client);
+        return request.resolve(replies);
+      }
+      new Execution(this.#server, client, { queue, replies }, (all) => {
+        if (!onlyData) this.drop(client);
+        request.resolve(all);
+      }).next();
+    };
+    const commands = dataCommands(queue, client.db);
+    if (commands.length === 0 && watched.length === 0) finish([]);
+    else this.#server.replica.transact({ watched, commands }, { resolve: finish });
+  }
+}
+
+/** Those for the log, each with the database that is selected where it stands. */
+function dataCommands(queue: readonly Queued[], selected: number): TransactionCommand[] {
+  const commands: TransactionCommand[] = [];
+  let db = selected;
+  for (const { known, argv } of queue) {
+    if (isOnData(known.command)) {
+      commands.push({ db, argv });
+    } else if (known.command.name === 'select') {
+      const chosen = parseDatabase(argv[1]!);
+      if (typeof chosen === 'number') db = chosen;
+    }
+  }
+  return commands;
+}
+
+/** What is left when the log has done its part: the replies in their order, and between them what is done here. */
+class Execution implements RequestOwner {
+  readonly #server: ServerContext;
+  readonly #client: Client;
+  readonly #queue: readonly Queued[];
+  /** To the commands on data, in their order. */
+  readonly #fromLog: Iterator<Reply>;
+  readonly #done: (replies: readonly Reply[]) => void;
+  readonly #replies: Reply[] = [];
+  #advancing = false;
+
+  constructor(
+    server: ServerContext,
+    client: Client,
+    work: { readonly queue: readonly Queued[]; readonly replies: readonly Reply[] },
+    done: (replies: readonly Reply[]) => void,
+  ) {
+    this.#server = server;
+    this.#client = client;
+    this.#queue = work.queue;
+    this.#fromLog = work.replies[Symbol.iterator]();
+    this.#done = done;
+  }
+
+  next(): void {
+    if (this.#advancing) return;
+    this.#advancing = true;
+    for (let at = this.#replies.length; at < this.#queue.length; at++) {
+      this.#carryOut(this.#queue[at]!);
+      // A command that answers later goes on from `onAnswered`.
+      if (this.#replies.length === at) break;
+    }
+    this.#advancing = false;
+    if (this.#replies.length === this.#queue.length) this.#done(this.#replies);
+  }
+
+  /** A request of its own for each command, so that it is counted like any other. */
+  #carryOut({ known, argv }: Queued): void {
+    const { command, fullName, counter } = known;
+    const call = new Request(this, this.#client, argv, 0);
+    call.state = 'started';
+    this.#client.lastCommand = fullName;
+    counter.begin(call);
+    if (command.kind === 'local' || command.kind === 'barrier') {
+      const reply = command.run({ argv, client: this.#client, server: this.#server, request: call });
+      if (reply !== undefined) call.resolve(reply);
+      return;
+    }
+    const next = this.#fromLog.next();
+    assert(next.done !== true, 'the log has a reply to each command', fullName);
+    call.resolve(next.value);
+  }
+
+  onAnswered({ reply }: Request): void {
+    this.#replies.push(reply);
+    this.next();
+  }
+}
