@@ -7,20 +7,22 @@ const { version } = JSON.parse(readFileSync(new URL('package.json', import.meta.
 /** Tests that speak to hstore through Redis's own programs, or compare it with Redis. */
 const BESIDE_REDIS = ['test/e2e/**', 'test/compat/**', 'test/package/cluster.test.ts'];
 const PROGRAMS = ['redis-cli', 'redis-benchmark', 'redis-server'];
+/** Tests that need certificates: see test/io/certificates.ts. */
+const BESIDE_OPENSSL = ['test/io/tls.test.ts', 'test/cli/tls-settings.test.ts', 'test/e2e/tls.test.ts'];
 
 /** On a machine that has only Node.js these tests are left out, and that is said. Where CI is set they run, and fail. */
-function leftOut(): string[] {
-  const missing = PROGRAMS.filter((program) => spawnSync(program, ['--version']).error !== undefined);
+function leftOut(tests: readonly string[], programs: readonly string[]): readonly string[] {
+  const missing = programs.filter((program) => spawnSync(program, ['--version']).error !== undefined);
   if (missing.length === 0 || process.env.CI !== undefined) return [];
-  process.stderr.write(`${missing.join(', ')} not found: the tests of ${BESIDE_REDIS.join(', ')} are left out\n`);
-  return BESIDE_REDIS;
+  process.stderr.write(`${missing.join(', ')} not found: the tests of ${tests.join(', ')} are left out\n`);
+  return tests;
 }
 
 export default defineConfig({
   define: { HSTORE_VERSION: JSON.stringify(version) },
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: [...configDefaults.exclude, ...leftOut()],
+    exclude: [...configDefaults.exclude, ...leftOut(BESIDE_REDIS, PROGRAMS), ...leftOut(BESIDE_OPENSSL, ['openssl'])],
     testTimeout: 20_000,
     hookTimeout: 20_000,
   },

@@ -1,6 +1,7 @@
 /** The texts of --help, made from the table of directives, for a terminal of 80 columns. */
 
-import { DIRECTIVE_GROUPS, type Directive } from '../config/table.ts';
+import type { Directive } from '../config/directive.ts';
+import { DIRECTIVE_GROUPS } from '../config/table.ts';
 import type { ValueType } from '../config/value.ts';
 import { unreachable } from '../lib/assert.ts';
 import type { Mode } from './invocation.ts';

@@ -7,6 +7,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Config } from '../config/config.ts';
+import type { Directive } from '../config/directive.ts';
 import type { ConfigFile } from '../config/file.ts';
 import { formatMembers, type MemberAddress, PEER_PORT_OFFSET } from '../config/members.ts';
 import {
@@ -16,7 +17,7 @@ import {
   parseFlags,
   variableName,
 } from '../config/sources.ts';
-import { DIRECTIVES, type Directive } from '../config/table.ts';
+import { DIRECTIVES } from '../config/table.ts';
 import type { TlsOptions } from '../io/tls.ts';
 import { ConfigError } from '../lib/errors.ts';
 import { readTlsOptions } from './tls-options.ts';

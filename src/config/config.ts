@@ -9,11 +9,12 @@
 import { assert } from '../lib/assert.ts';
 import { ConfigError } from '../lib/errors.ts';
 import { globMatchesAnyCase, isPattern } from '../lib/glob.ts';
+import type { Directive } from './directive.ts';
 import { formatMembers, type MemberAddress, PEER_PORT_OFFSET, parseMembers } from './members.ts';
 import { didYouMean } from './nearest.ts';
 import { type FileChange, rewriteConfigFile } from './rewrite.ts';
 import { defaultOf, gatherSettings, MANY_WORDS, type Sources } from './sources.ts';
-import { DIRECTIVES, type Directive } from './table.ts';
+import { DIRECTIVES } from './table.ts';
 import { memoryText, parseValue } from './value.ts';
 import { type OutputBufferLimits, outputBufferLimits } from './word-lists.ts';
 

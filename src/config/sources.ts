@@ -8,9 +8,9 @@
  */
 import { assert } from '../lib/assert.ts';
 import { ConfigError } from '../lib/errors.ts';
+import type { Directive } from './directive.ts';
 import { type ConfigFile, parseConfigFile } from './file.ts';
 import { didYouMean, nearest } from './nearest.ts';
-import type { Directive } from './table.ts';
 import { parseValue } from './value.ts';
 
 export interface Setting {

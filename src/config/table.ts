@@ -1,55 +1,24 @@
 /**
  * Every directive of a server: the one table behind flags, environment, configuration file, CONFIG and --help.
  *
- * Names and meanings are Redis's where Redis has the directive, else etcd's. A row that reads only "accepted" exists
- * because clients, tools and Redis's own tests read or set it. There are two kinds of these: `fixed` ones state what
- * hstore is (one thread), can be set to just that, and refuse anything else; `hint` ones are kept, since a tool
- * that sets them must be able to go on, and change nothing. --help says so.
+ * Names and meanings are Redis's where Redis has the directive, else etcd's.
  */
+import { ACCEPTED } from './accepted.ts';
+import {
+  BOOLEAN,
+  COUNT,
+  type Directive,
+  INT_MAX,
+  INT64_MAX,
+  LONG_COUNT,
+  MB,
+  PORT,
+  SIZE,
+  TEXT,
+} from './directive.ts';
 import { checkMembers } from './members.ts';
 import { NAME_FORM } from './name.ts';
-import type { ValueType } from './value.ts';
-import {
-  parseEvents,
-  parseOutputBufferLimits,
-  parsePercentiles,
-  parseSave,
-  parseTlsProtocols,
-} from './word-lists.ts';
-
-export interface Directive {
-  readonly name: string;
-  readonly type: ValueType;
-  /** As a person would write it; parsed like any other value. */
-  readonly default: string;
-  /**
-   * `runtime`: CONFIG SET takes effect at once; `startup`: it is refused, as Redis refuses immutable ones; `fixed`:
-   * there is only the one value; `hint`: any value is kept, and changes nothing.
-   */
-  readonly change: 'runtime' | 'startup' | 'fixed' | 'hint';
-  /** What --help puts in place of the value; where it is missing, the type says it. */
-  readonly argument?: string;
-  /** For --help, without a full stop. Directives that only answer clients and tools have none. */
-  readonly help?: string;
-  /** --help shows this in place of the default. */
-  readonly defaultHelp?: string;
-  /** Not shown to clients. */
-  readonly secret?: true;
-  /** An older name of this other directive, which has the value. */
-  readonly aliasOf?: string;
-}
-
-const MB = 1024 ** 2;
-const INT_MAX = 2 ** 31 - 1;
-
-const TEXT: ValueType = { kind: 'text' };
-const BOOLEAN: ValueType = { kind: 'boolean' };
-const PORT: ValueType = { kind: 'integer', min: 0, max: 65535 };
-const ANY_INTEGER: ValueType = { kind: 'integer', min: -INT_MAX - 1, max: INT_MAX };
-const COUNT: ValueType = { kind: 'integer', min: 0, max: INT_MAX };
-const INT64_MAX = 2n ** 63n - 1n;
-const LONG_COUNT: ValueType = { kind: 'integer', min: 0, max: INT64_MAX };
-const SIZE: ValueType = { kind: 'memory', min: 0, max: 1024 ** 2 * MB };
+import { parseOutputBufferLimits, parsePercentiles, parseTlsProtocols } from './word-lists.ts';
 
 function checkName(text: string): string | undefined {
   return NAME_FORM.test(text) ? undefined : 'a name is 1 to 64 letters, digits, dots, dashes or underscores';
@@ -377,85 +346,6 @@ const TLS: readonly Directive[] = [
       '--tls-ca-cert-file, in which the name is not looked at',
   },
 ];
-
-function fixed(name: string, value: string, type: ValueType): Directive {
-  return { name, type, default: value, change: 'fixed' };
-}
-
-function hint(name: string, value: string, type: ValueType = ANY_INTEGER): Directive {
-  return { name, type, default: value, change: 'hint' };
-}
-
-const EVICTION = [
-  ...['volatile-lru', 'volatile-lfu', 'volatile-random', 'volatile-ttl'],
-  ...['allkeys-lru', 'allkeys-lfu', 'allkeys-random', 'noeviction'],
-];
-
-function alias(name: string, aliasOf: string): Directive {
-  const { type, default: value } = HINTS.find((each) => each.name === aliasOf)!;
-  return { name, type, default: value, change: 'hint', aliasOf };
-}
-
-const FIXED: readonly Directive[] = [fixed('daemonize', 'no', BOOLEAN), fixed('io-threads', '1', COUNT)];
-
-const HINTS: readonly Directive[] = [
-  // Whatever these say: an acknowledged write is in a synced log on a majority, nothing is evicted, any server takes it.
-  hint('save', '', { kind: 'text', parse: parseSave }),
-  hint('appendonly', 'yes', BOOLEAN),
-  hint('appendfsync', 'always', { kind: 'choice', values: ['everysec', 'always', 'no'] }),
-  hint('no-appendfsync-on-rewrite', 'no', BOOLEAN),
-  hint('stop-writes-on-bgsave-error', 'yes', BOOLEAN),
-  hint('rdbcompression', 'yes', BOOLEAN),
-  hint('rdbchecksum', 'yes', BOOLEAN),
-  hint('maxmemory-policy', 'noeviction', { kind: 'choice', values: EVICTION }),
-  hint('maxmemory-samples', '5', { kind: 'integer', min: 1, max: INT_MAX }),
-  hint('maxmemory-clients', '0', SIZE),
-  hint('replica-read-only', 'no', BOOLEAN),
-  hint('replica-serve-stale-data', 'no', BOOLEAN),
-  hint('min-replicas-to-write', '0', COUNT),
-  hint('min-replicas-max-lag', '10', COUNT),
-  hint('notify-keyspace-events', '', { kind: 'text', parse: parseEvents }),
-  hint('sanitize-dump-payload', 'no', { kind: 'choice', values: ['no', 'yes', 'clients'] }),
-  // How compactly small collections are held, how fast old ones are freed: matters of memory, not of answers.
-  hint('hash-max-listpack-entries', '512', LONG_COUNT),
-  hint('hash-max-listpack-value', '64', LONG_COUNT),
-  hint('list-max-listpack-size', '-2'),
-  hint('list-compress-depth', '0', COUNT),
-  hint('set-max-intset-entries', '512', LONG_COUNT),
-  hint('zset-max-listpack-entries', '128', LONG_COUNT),
-  hint('zset-max-listpack-value', '64', LONG_COUNT),
-  hint('hll-sparse-max-bytes', '3000', { kind: 'memory', min: 0, max: INT_MAX }),
-  hint('stream-node-max-bytes', '4096', { kind: 'memory', min: 0, max: INT_MAX }),
-  hint('stream-node-max-entries', '100', LONG_COUNT),
-  hint('activerehashing', 'yes', BOOLEAN),
-  hint('hz', '10', COUNT),
-  hint('dynamic-hz', 'yes', BOOLEAN),
-  hint('busy-reply-threshold', '5000', LONG_COUNT),
-  hint('aof-use-rdb-preamble', 'yes', BOOLEAN),
-  hint('auto-aof-rewrite-percentage', '100', COUNT),
-  hint('auto-aof-rewrite-min-size', '64mb', SIZE),
-  hint('rdb-key-save-delay', '0'),
-  hint('lazyfree-lazy-eviction', 'no', BOOLEAN),
-  hint('lazyfree-lazy-expire', 'no', BOOLEAN),
-  hint('lazyfree-lazy-server-del', 'no', BOOLEAN),
-  hint('lazyfree-lazy-user-del', 'no', BOOLEAN),
-  hint('lazyfree-lazy-user-flush', 'no', BOOLEAN),
-];
-
-const ALIASES: readonly Directive[] = [
-  alias('slave-read-only', 'replica-read-only'),
-  alias('slave-serve-stale-data', 'replica-serve-stale-data'),
-  alias('min-slaves-to-write', 'min-replicas-to-write'),
-  alias('min-slaves-max-lag', 'min-replicas-max-lag'),
-  alias('hash-max-ziplist-entries', 'hash-max-listpack-entries'),
-  alias('hash-max-ziplist-value', 'hash-max-listpack-value'),
-  alias('list-max-ziplist-size', 'list-max-listpack-size'),
-  alias('zset-max-ziplist-entries', 'zset-max-listpack-entries'),
-  alias('zset-max-ziplist-value', 'zset-max-listpack-value'),
-  alias('lua-time-limit', 'busy-reply-threshold'),
-];
-
-const ACCEPTED: readonly Directive[] = [...FIXED, ...HINTS, ...ALIASES];
 
 /** The directives as --help groups them. */
 export const DIRECTIVE_GROUPS = { own: OWN, redis: REDIS, tls: TLS, accepted: ACCEPTED } as const;

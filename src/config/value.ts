@@ -11,7 +11,12 @@ export type ValueType =
   /** Several words with a form of their own. `current` is the value until now, which the new one may only amend. */
   | { readonly kind: 'text'; readonly parse: (text: string, current: string) => Parsed }
   | { readonly kind: 'integer'; readonly min: number | bigint; readonly max: number | bigint }
-  | { readonly kind: 'memory'; readonly min: number; readonly max: number; readonly multipleOf?: number }
+  | {
+      readonly kind: 'memory';
+      readonly min: number;
+      readonly max: number | bigint;
+      readonly multipleOf?: number;
+    }
   | { readonly kind: 'boolean' }
   | { readonly kind: 'choice'; readonly values: readonly string[] };
 
@@ -60,7 +65,7 @@ function parseInteger(text: string, range: Range): Parsed {
   return inRange(value, range);
 }
 
-function parseMemory(text: string, type: { min: number; max: number; multipleOf?: number }): Parsed {
+function parseMemory(text: string, type: Range & { readonly multipleOf?: number }): Parsed {
   const bytes = memoryBytes(text);
   if (bytes === undefined) return { ok: false, reason: 'argument must be a memory value' };
   if (bytes % (type.multipleOf ?? 1) !== 0) {

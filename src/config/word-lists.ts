@@ -1,6 +1,6 @@
 /**
- * Directives whose value is several words with rules of their own, as Redis 7.0's config.c has them: from what a person
- * writes to the text that CONFIG GET shows.
+ * Directives whose value is several words, or one with rules of its own, as Redis 7.0's config.c has them: from what a
+ * person writes to the text that CONFIG GET shows.
  */
 import { memoryBytes, type Parsed } from './value.ts';
 
@@ -72,6 +72,20 @@ export function parsePercentiles(text: string): Parsed {
   }
   const shown = percentiles.map((each) => `${Number(each.toFixed(6))}`);
   return { ok: true, value: shown.join(' ') };
+}
+
+/** A size, or a share of the memory of the machine: `1gb`, `5%`. */
+export function parseMemoryOrPercent(text: string): Parsed {
+  const [, digits] = /^(0|[1-9]\d{0,14})%$/.exec(text) ?? [];
+  if (digits === undefined) {
+    const bytes = memoryBytes(text);
+    return bytes === undefined
+      ? refused('argument must be a memory or percent value')
+      : { ok: true, value: `${bytes}` };
+  }
+  const percent = Number(digits);
+  if (percent > 100) return refused('percentage argument must be less or equal to 100');
+  return { ok: true, value: percent === 0 ? '0' : `${percent}%` };
 }
 
 /** Pairs of seconds and changes. */

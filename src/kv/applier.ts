@@ -255,7 +255,13 @@ export class Applier {
   #command(row: Row<WriteCommand>): Reply | undefined {
     const cursor = this.#cursor;
     const { command, name } = row;
-    if (command.pieces !== undefined && cursor.argc > PIECE_ARGUMENTS) return this.#commandInPieces(row);
+    if (command.pieces !== undefined && cursor.argc > PIECE_ARGUMENTS) {
+      // What is wrong with the whole must not be found when half of it is done.
+      const refused = this.#pieces === undefined ? command.check?.(argvOf(cursor)) : undefined;
+      if (refused === undefined) return this.#commandInPieces(row);
+      this.#beginOperation();
+      return refused;
+    }
     if (!this.#inMemory(row)) {
       this.#fetchAhead();
       return undefined;
@@ -428,7 +434,10 @@ export class Applier {
   }
 }
 
+function argvOf(cursor: EntryCursor): Uint8Array[] {
+  return Array.from({ length: cursor.argc }, (_, i) => cursor.arg(i));
+}
+
 function otherPlaces(command: WriteCommand, cursor: EntryCursor): KeyPlace[] {
-  const argv = Array.from({ length: cursor.argc }, (_, i) => cursor.arg(i));
-  return command.otherKeys!(argv, cursor.db).map(({ db, key }) => ({ db, name: latin1(key) }));
+  return command.otherKeys!(argvOf(cursor), cursor.db).map(({ db, key }) => ({ db, name: latin1(key) }));
 }

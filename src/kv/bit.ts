@@ -36,7 +36,7 @@ function getBit(db: Database, argv: readonly Uint8Array[]): Reply {
   return (byte & maskOf(offset)) === 0 ? 0 : 1;
 }
 
-/** The time to live stays. */
+/** The time to live stays. What changes nothing is no write: a WATCH does not see it. */
 function setBit(db: Database, argv: readonly Uint8Array[]): Reply {
   const offset = parseBitOffset(argv[2]!, db.stringBytesMax);
   if (offset instanceof ErrorReply) return offset;
@@ -45,13 +45,15 @@ function setBit(db: Database, argv: readonly Uint8Array[]): Reply {
   const old = db.get(argv[1]!);
   const before = old?.bytes ?? NOTHING;
   const at = Math.floor(offset / 8);
+  const byte = before[at] ?? 0;
+  const mask = maskOf(offset);
+  const oldBit = (byte & mask) === 0 ? 0 : 1;
+  if (oldBit === bit && at < before.length && old?.raw === true) return oldBit;
   const bytes = new Uint8Array(Math.max(before.length, at + 1));
   bytes.set(before);
-  const byte = bytes[at]!;
-  const mask = maskOf(offset);
   bytes[at] = bit === 1 ? byte | mask : byte & ~mask;
   db.set(argv[1]!, { type: 'string', bytes, expireAtMs: old?.expireAtMs ?? NEVER, raw: true });
-  return (byte & mask) === 0 ? 0 : 1;
+  return oldBit;
 }
 
 type Unit = 'bit' | 'byte';

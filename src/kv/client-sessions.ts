@@ -118,7 +118,14 @@ export class ClientSessions {
   /** The new session's id. */
   open({ nowMs, version }: SessionMoment): number {
     assert(!this.#byId.has(version), 'a session id is never used twice', version);
-    const session = { id: version, ack: 0, lastUsedMs: nowMs, lastUsedOp: version, bytes: 0, replies: new Map() };
+    const session = {
+      id: version,
+      ack: 0,
+      lastUsedMs: nowMs,
+      lastUsedOp: version,
+      bytes: 0,
+      replies: new Map(),
+    };
     this.#byId.set(version, session);
     this.#dirty.add(session);
     this.#addHash(session, 1);
@@ -282,7 +289,8 @@ export class ClientSessions {
         continue;
       }
       const session = this.#byId.get(id);
-      if (session === undefined) throw new CorruptionError(`the store holds a reply without its session ${id}`);
+      if (session === undefined)
+        throw new CorruptionError(`the store holds a reply without its session ${id}`);
       session.replies.set(seq, { bytes: Uint8Array.from(value), generation: 0 });
       this.#count(session, value.length + REPLY_OVERHEAD_BYTES);
     }
@@ -306,7 +314,8 @@ function decodeSession(id: number, value: Uint8Array): ClientSession {
     const [ack, lastUsedMs, lastUsedOp] = [reader.u64(), reader.u64(), reader.u64()];
     return { id, ack, lastUsedMs, lastUsedOp, bytes: 0, replies: new Map() };
   } catch (error) {
-    if (error instanceof MalformedError) throw new CorruptionError('the store holds a malformed session', error);
+    if (error instanceof MalformedError)
+      throw new CorruptionError('the store holds a malformed session', error);
     throw error;
   }
 }

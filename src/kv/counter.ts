@@ -120,6 +120,7 @@ export const counterCommands: readonly WriteCommand[] = [
     arity: 3,
     since: '2.6.0',
     summary: 'Increment the float value of a key by the given amount',
+    differs: 'on every machine computed as Redis does it on x86-64; OBJECT ENCODING of a whole result is int',
     arguments: [KEY, { name: 'increment', type: 'double' }],
     check: checkFloat,
     run: addFloat,

@@ -85,7 +85,9 @@ export class DueKeys {
       if (due.length === entries.length && entries.length < limit) cursor.nextMs = Number.POSITIVE_INFINITY;
       if (due.length === 0) return done([]);
       const places = due.map(({ name }) => ({ db, name }));
-      fetcher.fetch(places, () => done(due.filter((key) => this.#isDue(space, key, nowMs)).map(({ name }) => ({ db, name }))));
+      fetcher.fetch(places, () =>
+        done(due.filter((key) => this.#isDue(space, key, nowMs)).map(({ name }) => ({ db, name }))),
+      );
     });
   }
 

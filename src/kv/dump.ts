@@ -110,6 +110,7 @@ export const dumpCommands: readonly (ReadCommand | WriteCommand)[] = [
     keyFlags: ['RO', 'access'],
     tips: ['nondeterministic_output'],
     summary: 'Return a serialized version of the value stored at the specified key.',
+    differs: 'the value is not compressed',
     complexity:
       'O(1) to access the key and additional O(N*M) to serialize it, where N is the number of Redis objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1).',
     categories: ['@keyspace', '@read', '@slow'],
@@ -124,6 +125,7 @@ export const dumpCommands: readonly (ReadCommand | WriteCommand)[] = [
     flags: ['write', 'denyoom'],
     keyFlags: ['OW', 'update'],
     summary: 'Create a key using the provided serialized value, previously obtained using DUMP.',
+    differs: 'takes strings only; the largest times to live do not wrap around',
     complexity:
       'O(1) to create the new key and additional O(N*M) to reconstruct the serialized value, where N is the number of Redis objects composing the value and M their average size. For small string values the time complexity is thus O(1)+O(1*M) where M is small, so simply O(1). However for sorted set values the complexity is O(N*M*log(N)) because inserting values into sorted sets is O(log(N)).',
     categories: ['@keyspace', '@write', '@slow', '@dangerous'],

@@ -37,6 +37,7 @@ export const genericCommands: readonly (ReadCommand | WriteCommand)[] = [
     categories: ['@keyspace', '@write', '@slow'],
     arguments: KEYS,
     run: remove,
+    pieces: 'sum',
   },
   {
     kind: 'write',
@@ -54,6 +55,7 @@ export const genericCommands: readonly (ReadCommand | WriteCommand)[] = [
     categories: ['@keyspace', '@write', '@fast'],
     arguments: KEYS,
     run: remove,
+    pieces: 'sum',
   },
   {
     kind: 'read',

@@ -54,6 +54,7 @@ export class Keyspace {
   /** Replicated. */
   #nextSpace = DATABASES;
   #expiredCount = 0;
+  #changeCount = 0;
   /** An operation has been carried out in part: what is read now is no state of the data. */
   halfWritten = false;
 
@@ -103,6 +104,10 @@ export class Keyspace {
   /** Keys removed because their time was over, since this object was made. Not replicated. */
   get expiredCount(): number {
     return this.#expiredCount;
+  }
+  /** Keys written or removed since this object was made. Not replicated. */
+  get changeCount(): number {
+    return this.#changeCount;
   }
   /** What the records cost, by estimate. */
   get bytes(): number {
@@ -211,7 +216,12 @@ export class Keyspace {
     const space = this.#spaces[db]!;
     const old = space.records.get(name);
     const usedAtMs = value.usedAtMs ?? moment.nowMs;
-    this.#replace(space, name, old, presentRecord(name, value, this.#fields(name, old, moment.version, usedAtMs)));
+    this.#replace(
+      space,
+      name,
+      old,
+      presentRecord(name, value, this.#fields(name, old, moment.version, usedAtMs)),
+    );
     if (value.expireAtMs !== NEVER) space.noteDue(name, value.expireAtMs);
   }
 
@@ -232,6 +242,7 @@ export class Keyspace {
   /** Removes everything of a database, in one step. */
   flush(db: number): void {
     const old = this.#spaces[db]!;
+    this.#changeCount += old.size;
     this.#bytes -= old.bytes;
     this.#dirtyBytes -= old.dirtyBytes;
     this.#count -= old.records.size;
@@ -392,6 +403,7 @@ export class Keyspace {
     this.#bytes += bytes;
     space.dirtyBytes += dirtyBytes;
     this.#dirtyBytes += dirtyBytes;
+    this.#changeCount++;
     space.records.set(name, record);
     space.dirty.set(name, record);
   }

@@ -149,6 +149,7 @@ export const lcsCommand: ReadCommand = {
   group: 'string',
   since: '7.0.0',
   summary: 'Find longest common substring',
+  differs: "strings whose lengths multiply to more than 8 million get Redis's error for a table too large",
   complexity: 'O(N*M) where N and M are the lengths of s1 and s2, respectively',
   categories: ['@read', '@string', '@slow'],
   arguments: [

@@ -51,7 +51,7 @@ const HELP = [
 
 /** A row for OBJECT NAME key; `answer` is for a key that there is. */
 function objectRow(
-  row: Pick<ReadCommand, 'name' | 'since' | 'summary'>,
+  row: Pick<ReadCommand, 'name' | 'since' | 'summary' | 'differs'>,
   answer: (value: Value, idleMs: number) => Reply,
 ): ReadCommand {
   return {
@@ -104,7 +104,12 @@ export const objectCommand: ReadCommand = {
       (_, idleMs) => Math.floor(idleMs / 1000),
     ),
     objectRow(
-      { name: 'refcount', since: '2.2.3', summary: 'Get the number of references to the value of the key' },
+      {
+        name: 'refcount',
+        since: '2.2.3',
+        summary: 'Get the number of references to the value of the key',
+        differs: 'a small integer counts as shared even if COPY has made it',
+      },
       (value) => referencesTo(value),
     ),
     {

@@ -55,19 +55,21 @@ export class KeyRecord implements Value {
    */
   readonly held: string | Uint8Array | undefined;
 
+  /** Two objects and not one put together of both: this runs for every write. */
   constructor(
     held: string | Uint8Array | undefined,
-    fields: RecordFields & Pick<KeyRecord, 'expireAtMs' | 'raw' | 'hashA' | 'hashB' | 'memoryBytes'>,
+    fields: RecordFields,
+    value: Pick<KeyRecord, 'expireAtMs' | 'raw' | 'hashA' | 'hashB' | 'memoryBytes'>,
   ) {
     this.held = held;
-    this.expireAtMs = fields.expireAtMs;
-    this.raw = fields.raw;
+    this.expireAtMs = value.expireAtMs;
+    this.raw = value.raw;
     this.version = fields.version;
     this.position = fields.position;
     this.storedDueMs = fields.storedDueMs;
-    this.hashA = fields.hashA;
-    this.hashB = fields.hashB;
-    this.memoryBytes = fields.memoryBytes;
+    this.hashA = value.hashA;
+    this.hashB = value.hashB;
+    this.memoryBytes = value.memoryBytes;
     this.generation = fields.generation;
     this.usedAtMs = fields.usedAtMs;
   }
@@ -111,8 +113,7 @@ export function presentRecord(name: string, value: Value, fields: RecordFields):
   hash.u64(expireAtMs);
   hash.bytes(bytes);
   hash.finish();
-  return new KeyRecord(hold(bytes), {
-    ...fields,
+  return new KeyRecord(hold(bytes), fields, {
     expireAtMs,
     raw,
     hashA: hash.a,
@@ -123,8 +124,7 @@ export function presentRecord(name: string, value: Value, fields: RecordFields):
 
 /** A record that says that the key is absent. */
 export function absentRecord(name: string, fields: RecordFields): KeyRecord {
-  return new KeyRecord(undefined, {
-    ...fields,
+  return new KeyRecord(undefined, fields, {
     expireAtMs: NEVER,
     raw: false,
     hashA: 0,

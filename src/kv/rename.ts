@@ -8,7 +8,6 @@ import { ErrorReply, OK, type Reply } from '../resp/reply.ts';
 import { DATABASES } from './batch.ts';
 import type { CommandArgument, Database, OtherKey, WriteCommand } from './command.ts';
 import { DB_OUT_OF_RANGE, NO_SUCH_KEY, SYNTAX_ERROR } from './errors.ts';
-import { withExpiry } from './expiry.ts';
 import { parseInt32 } from './integer.ts';
 
 const SAME_OBJECT = new ErrorReply('ERR', 'source and destination objects are the same');
@@ -20,7 +19,7 @@ function rename(db: Database, argv: readonly Uint8Array[], overwrite: boolean): 
   if (value === undefined) return undefined;
   if (bytesEqual(from!, to!)) return overwrite;
   if (!overwrite && db.get(to!) !== undefined) return false;
-  db.set(to!, withExpiry(value, value.expireAtMs));
+  db.set(to!, value);
   db.delete(from!);
   return true;
 }
@@ -71,7 +70,7 @@ function copy(db: Database, argv: readonly Uint8Array[]): Reply {
   if (value === undefined) return 0;
   const destination = target === db.index ? db : db.other(target);
   if (!options.replace && destination.get(to!) !== undefined) return 0;
-  destination.set(to!, withExpiry(value, value.expireAtMs));
+  destination.set(to!, value);
   return 1;
 }
 
@@ -94,7 +93,7 @@ function move(db: Database, argv: readonly Uint8Array[]): Reply {
   const value = db.get(key);
   const destination = db.other(index);
   if (value === undefined || destination.get(key) !== undefined) return 0;
-  destination.set(key, withExpiry(value, value.expireAtMs));
+  destination.set(key, value);
   db.delete(key);
   return 1;
 }

@@ -70,7 +70,8 @@ export class Scan implements KeyScan {
       if (keyspace.era !== era || keyspace.halfWritten) return this.page(from, keysMax, done);
       const stored = this.#decode(() => entries.map(decodeEntry));
       if (stored === undefined) return;
-      if (entries.length <= keysMax) return this.#finishPage({ space, stored, from, end: POSITIONS, keysMax }, done);
+      if (entries.length <= keysMax)
+        return this.#finishPage({ space, stored, from, end: POSITIONS, keysMax }, done);
       const last = stored.at(-1)!.position;
       const before = stored.at(-2)!.position;
       if (before < last) {

@@ -41,7 +41,10 @@ function checkSession(argv: readonly Uint8Array[]): Reply | undefined {
   const subcommand = latin1(argv[1]!).toLowerCase();
   if (subcommand === 'open') return argv.length === 2 ? undefined : wrongArity('hstore.session|open');
   if (subcommand !== 'close') {
-    return new ErrorReply('ERR', 'unknown subcommand. Try HSTORE.SESSION OPEN or HSTORE.SESSION CLOSE session');
+    return new ErrorReply(
+      'ERR',
+      'unknown subcommand. Try HSTORE.SESSION OPEN or HSTORE.SESSION CLOSE session',
+    );
   }
   if (argv.length !== 3) return wrongArity('hstore.session|close');
   return parseCount(argv[2]!) === undefined ? BAD_SESSION : undefined;

@@ -85,6 +85,8 @@ const STORE_SPEC = {
 };
 const KEY_SPEC = { at: [1, 1, 1], flags: ['RO', 'access'] } as const;
 
+const DIFFERS = 'there is nothing yet that could be sorted';
+
 const PATTERN: CommandArgument = { name: 'pattern', type: 'pattern', keySpec: 1 };
 const ARGUMENTS: readonly CommandArgument[] = [
   { name: 'key', type: 'key' },
@@ -129,6 +131,7 @@ export const sortCommands: readonly (ReadCommand | WriteCommand)[] = [
     keySpecs: [KEY_SPEC, BY_SPEC, STORE_SPEC],
     since: '1.0.0',
     summary: 'Sort the elements in a list, set or sorted set',
+    differs: DIFFERS,
     categories: ['@write', '@set', '@sortedset', '@list', '@slow', '@dangerous'],
     arguments: [
       ...ARGUMENTS,
@@ -146,6 +149,7 @@ export const sortCommands: readonly (ReadCommand | WriteCommand)[] = [
     keySpecs: [KEY_SPEC, BY_SPEC],
     since: '7.0.0',
     summary: 'Sort the elements in a list, set or sorted set. Read-only variant of SORT.',
+    differs: DIFFERS,
     categories: ['@read', '@set', '@sortedset', '@list', '@slow', '@dangerous'],
     arguments: ARGUMENTS,
     run: sortReadOnly,

@@ -28,10 +28,11 @@ import { type SessionLimits, Sessions } from './sessions.ts';
 import { type KeyRange, metaKey, sessionsAfter } from './stored-keys.ts';
 
 /**
- * No string grows longer, by APPEND or SETRANGE. Not a directive: a limit that decides replies must be the same on every
- * server, or their states differ.
+ * No string grows longer, by APPEND or SETRANGE: what changes a part of a value makes a new one, and copying more would
+ * hold up everybody else. Not a directive: a limit that decides replies must be the same on every server, or their
+ * states differ. No request can bring a longer one.
  */
-const STRING_BYTES_MAX = 128 * 1024 * 1024;
+const STRING_BYTES_MAX = 64 * 1024 * 1024;
 /** Records of sessions read at once, at recovery. */
 const SESSIONS_PER_STEP = 1000;
 
@@ -68,6 +69,8 @@ export class KvStateMachine implements StateMachine {
   /** Of the last finished checkpoint; spaces that it does not have are garbage. */
   #savedMeta: Meta | undefined;
   #clearedMeta: Meta | undefined;
+  /** Of the keyspace's count of changes. */
+  #savedChanges = 0;
 
   /** A new, empty state machine over an empty store; `recover` is for all others. */
   constructor(store: Store, options: KvOptions) {
@@ -124,6 +127,10 @@ export class KvStateMachine implements StateMachine {
   /** Keys that this process has removed because their time was over. */
   get expiredCount(): number {
     return this.#keyspace.expiredCount;
+  }
+  /** Keys written or removed that the last checkpoint does not have. */
+  get unsavedChanges(): number {
+    return this.#keyspace.changeCount - this.#savedChanges;
   }
   /** Whether expired keys are to be removed in the background. */
   get activeExpire(): boolean {
@@ -201,6 +208,7 @@ export class KvStateMachine implements StateMachine {
       activeExpire: this.#moment.activeExpire,
       ...this.#keyspace.meta,
     };
+    const { changeCount } = this.#keyspace;
     const over = (): void => {
       this.#checkpoint = undefined;
     };
@@ -217,6 +225,7 @@ export class KvStateMachine implements StateMachine {
         finished: () => {
           over();
           this.#savedMeta = meta;
+          this.#savedChanges = changeCount;
         },
         failed: over,
       },

@@ -228,6 +228,7 @@ const writes: readonly WriteCommand[] = [
     arguments: PAIRS,
     check: (argv) => checkPairs('mset', argv),
     run: setMany,
+    pieces: 'last',
   },
   {
     ...WRITE,

@@ -65,13 +65,13 @@ export class Client {
   monitoring = false;
   /** Its next request waits for the end of a CLIENT PAUSE. */
   held = false;
+  /** Set while a command that blocks (WAIT) waits: ends that as if its time were over, or with an error. */
+  unblock: ((reason: 'timeout' | 'error') => void) | undefined;
   /** Channels, patterns and shard channels that it is subscribed to. */
   subscriptions = { channels: 0, patterns: 0, shardChannels: 0 };
   /** Commands queued since MULTI, and their bytes; -1: it is in no transaction. */
   queued = -1;
   queuedBytes = 0;
-  /** A key that it watches has changed: its EXEC will fail. */
-  watchBroken = false;
 
   /** CLIENT REPLY ON and OFF. */
   repliesOff = false;
@@ -128,6 +128,10 @@ export class Client {
     return this.repliesOff || this.#repliesToSkip > 0;
   }
 
+  get blocked(): boolean {
+    return this.held || this.unblock !== undefined;
+  }
+
   get subscribed(): boolean {
     const { channels, patterns, shardChannels } = this.subscriptions;
     return channels + patterns + shardChannels > 0;
@@ -143,8 +147,7 @@ export class Client {
       this.monitoring ? 'O' : '',
       this.subscribed ? 'P' : '',
       this.queued >= 0 ? 'x' : '',
-      this.held ? 'b' : '',
-      this.watchBroken ? 'd' : '',
+      this.blocked ? 'b' : '',
       this.closeAfterReply ? 'c' : '',
       this.noEvict ? 'e' : '',
     ];

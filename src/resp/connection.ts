@@ -35,7 +35,7 @@ export interface ConnectionLimits {
   readonly outputLimitOf: (clientClass: ClientClass) => OutputLimit;
 }
 
-/** How much may wait for a client before it is disconnected: never `hardBytes`, `softBytes` only for `softSeconds`. 0: any. */
+/** What may wait for a client before it is disconnected: `hardBytes` at no time, `softBytes` for a while; 0: any. */
 export interface OutputLimit {
   readonly hardBytes: number;
   readonly softBytes: number;

@@ -21,7 +21,7 @@ import { assert } from '../lib/assert.ts';
 export interface RequestLimits {
   /** A longer bulk string is a protocol error, told by its header. Redis: proto-max-bulk-len. */
   readonly protoMaxBulkLen: number;
-  /** A request of more wire bytes and `ARGUMENT_OVERHEAD_BYTES` is too big. Redis: client-query-buffer-limit. */
+  /** A request of more bytes on the wire is too big. Redis: client-query-buffer-limit. */
   readonly queryBufferBytesMax: number;
   /** More arguments are a protocol error. */
   readonly multibulkCountMax: number;
@@ -65,7 +65,6 @@ export class RequestGuard {
   /** Of the request under way: bytes before this chunk, arguments still to come, bytes of the body still to come. */
   #requestBytes = 0;
   #argumentsLeft = 0;
-  #argumentsRead = 0;
   #bodyLeft = 0;
 
   /** Of the line under way. The number is read by `string2ll`'s rules: no sign but a minus, no leading zero, no `-0`. */
@@ -129,7 +128,6 @@ export class RequestGuard {
   #start(chunk: Uint8Array): Found | undefined {
     if (this.offset === chunk.length) return 'more';
     this.#requestBytes = 0;
-    this.#argumentsRead = 0;
     this.#startLine();
     this.#state = chunk[this.offset] === ASTERISK ? 'count' : 'line';
     return undefined;
@@ -221,10 +219,8 @@ export class RequestGuard {
     if (!authenticated && this.#number > UNAUTHENTICATED_BULK_BYTES_MAX) {
       return this.#fail('unauthenticated bulk length');
     }
-    this.#argumentsRead++;
     this.#bodyLeft = this.#number + 2;
-    const wireBytes = this.#requestBytes + (this.offset - from) + this.#bodyLeft;
-    const requestBytes = wireBytes + this.#argumentsRead * ARGUMENT_OVERHEAD_BYTES;
+    const requestBytes = this.#requestBytes + (this.offset - from) + this.#bodyLeft;
     if (requestBytes > this.#limits.queryBufferBytesMax) return 'too-big';
     this.#state = 'body';
     return undefined;

@@ -5,8 +5,8 @@
  * a turn, and written as one atomic, synced batch. A full disk is waited out: what has changed stays in memory, and the
  * log keeps it; when too much has gathered so, `overfull` asks for clients' writes to be refused.
  *
- * SAVE and its like ask for one with `flush`. It is over for them when a checkpoint has finished that holds everything
- * applied before they asked, so one that was under way then may not be enough.
+ * BGSAVE asks for one with `request`, SAVE with `flush`. Both mean one that holds everything applied before they asked,
+ * so one that was under way then may not be enough.
  */
 
 import type { Checkpoint } from '../kv/checkpoint.ts';
@@ -67,6 +67,8 @@ export class Checkpointer {
   #notBeforeMs = 0;
   #stopped = false;
   #onIdle: (() => void) | undefined;
+  /** A checkpoint of this index is wanted, or there was one. */
+  #requestedIndex = 0;
   /** Who waits for a checkpoint. A client at most once: it waits for the answer. */
   #flushes: Flush[] = [];
   #status: CheckpointStatus;
@@ -101,10 +103,17 @@ export class Checkpointer {
     const entries = stateMachine.appliedIndex - this.#checkpointedIndex;
     const due =
       this.#flushes.length > 0 ||
+      this.#requestedIndex > this.#checkpointedIndex ||
       stateMachine.dirtyBytes >= limits.dirtyBytesMax ||
       entries >= limits.entriesMax ||
       (entries > 0 && nowMs - this.#lastMs >= limits.intervalMs);
     if (due) this.begin();
+  }
+
+  /** Brings everything applied so far to the store as soon as that can be. */
+  request(): void {
+    this.#requestedIndex = this.#options.stateMachine.appliedIndex;
+    this.consider();
   }
 
   /** Calls `done` once everything applied so far is in the store, or with the error when the disk is full. */

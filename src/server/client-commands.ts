@@ -103,17 +103,19 @@ function unpause({ server }: Call): Reply {
   return OK;
 }
 
-/** CLIENT UNBLOCK id [TIMEOUT|ERROR]: no command blocks, so there is nobody to be woken. */
-function unblock({ argv }: Call): Reply {
+/** CLIENT UNBLOCK id [TIMEOUT|ERROR]. A client that is held back by CLIENT PAUSE is not meant. */
+function unblock({ argv, server }: Call): Reply {
   if (argv.length > 4) return wrongSubcommandSyntax(argv[1]!);
   const reason = latin1(argv[3] ?? bulk('timeout')).toLowerCase();
   if (reason !== 'timeout' && reason !== 'error') {
     return new ErrorReply('ERR', 'CLIENT UNBLOCK reason should be TIMEOUT or ERROR');
   }
-  if (parseInteger(argv[2]!) === undefined) {
-    return new ErrorReply('ERR', 'value is not an integer or out of range');
-  }
-  return 0;
+  const id = parseInteger(argv[2]!);
+  if (id === undefined) return new ErrorReply('ERR', 'value is not an integer or out of range');
+  const target = server.clients.get(Number(id));
+  if (target?.unblock === undefined) return 0;
+  target.unblock(reason);
+  return 1;
 }
 
 function wrongSubcommandSyntax(subcommand: Uint8Array): ErrorReply {
@@ -195,8 +197,9 @@ const HELP = [
   '    Assign the name <name> to the current connection.',
   'UNBLOCK <clientid> [TIMEOUT|ERROR]',
   '    Unblock the specified blocked client.',
-  'TRACKING OFF',
-  '    Control server assisted client side caching, which this server does not have.',
+  'TRACKING (ON|OFF) [REDIRECT <id>] [BCAST] [PREFIX <prefix> [...]]',
+  '         [OPTIN] [OPTOUT] [NOLOOP]',
+  '    Control server assisted client side caching. This server does not have it: only OFF is accepted.',
   'TRACKINGINFO',
   '    Report tracking status for the current connection.',
   'NO-EVICT (ON|OFF)',
@@ -229,14 +232,30 @@ const subcommands: readonly ServerCommand[] = [
     kind: 'local',
     run: setInfo,
   },
-  { ...CONNECTION_ROWS['client|list'], kind: 'local', run: list },
+  {
+    ...CONNECTION_ROWS['client|list'],
+    kind: 'local',
+    differs:
+      "shows `lib-name` and `lib-ver` too, of Redis 7.2; the sizes are those of hstore's buffers, and `fd` is -1",
+    run: list,
+  },
   { ...CONNECTION_ROWS['client|info'], kind: 'local', run: (call) => describe(call, [call.client]) },
   { ...CONNECTION_ROWS['client|kill'], kind: 'barrier', run: kill },
-  { ...CONNECTION_ROWS['client|pause'], kind: 'barrier', run: pause },
+  {
+    ...CONNECTION_ROWS['client|pause'],
+    kind: 'barrier',
+    differs: 'holds back the clients of this server only, and keys go on expiring',
+    run: pause,
+  },
   { ...CONNECTION_ROWS['client|unpause'], kind: 'barrier', run: unpause },
   { ...CONNECTION_ROWS['client|unblock'], kind: 'local', run: unblock },
   { ...CONNECTION_ROWS['client|reply'], kind: 'barrier', run: reply },
-  { ...CONNECTION_ROWS['client|no-evict'], kind: 'local', run: noEvict },
+  {
+    ...CONNECTION_ROWS['client|no-evict'],
+    kind: 'local',
+    differs: 'no client is ever evicted; it is only shown',
+    run: noEvict,
+  },
   ...trackingCommands,
   { ...CONNECTION_ROWS['client|help'], kind: 'local', run: () => helpLines('CLIENT', HELP) },
 ];

@@ -71,7 +71,12 @@ const TRACKING_INFO = new MapReply([
 ]);
 
 export const trackingCommands: readonly ServerCommand[] = [
-  { ...CONNECTION_ROWS['client|tracking'], kind: 'local', run: tracking },
+  {
+    ...CONNECTION_ROWS['client|tracking'],
+    kind: 'local',
+    differs: 'only OFF: clients are not told which keys have changed',
+    run: tracking,
+  },
   { ...CONNECTION_ROWS['client|trackinginfo'], kind: 'local', run: () => TRACKING_INFO },
   { ...CONNECTION_ROWS['client|caching'], kind: 'local', run: () => NOT_TRACKING },
   { ...CONNECTION_ROWS['client|getredir'], kind: 'local', run: () => -1 },

@@ -164,8 +164,20 @@ export const connectionCommands: readonly ServerCommand[] = [
   { ...CONNECTION_ROWS.echo, kind: 'local', run: ({ argv }) => argv[1]! },
   { ...CONNECTION_ROWS.select, kind: 'barrier', run: select },
   { ...CONNECTION_ROWS.auth, kind: 'barrier', run: auth },
-  { ...CONNECTION_ROWS.hello, kind: 'barrier', run: hello },
+  {
+    ...CONNECTION_ROWS.hello,
+    kind: 'barrier',
+    differs: 'one that fails changes nothing; Redis keeps what came before the first error',
+    run: hello,
+  },
   { ...CONNECTION_ROWS.reset, kind: 'barrier', run: reset },
-  { ...CONNECTION_ROWS.monitor, kind: 'barrier', run: monitor },
+  {
+    ...CONNECTION_ROWS.monitor,
+    kind: 'barrier',
+    differs:
+      'shows what this server is sent; times are in whole milliseconds; who does not read is disconnected at the limits ' +
+      'of the class pubsub',
+    run: monitor,
+  },
   { ...CONNECTION_ROWS.quit, kind: 'barrier', run: quit },
 ];

@@ -48,7 +48,6 @@ export class Executor implements RequestHandler {
     if (!pause.active || client.monitoring) return false;
     const known = this.#find(argv);
     if (known instanceof ErrorReply || refusal(known, argv, client) !== undefined) return false;
-    if (transactions.queues(client, known.command)) return false;
     return pause.holds(known.command, known.command.name === 'exec' && transactions.writes(client));
   }
 

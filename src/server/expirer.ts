@@ -49,7 +49,8 @@ export class Expirer {
 
   #look(): void {
     const { clock, stateMachine, isLeader, write } = this.#options;
-    const idle = !isLeader() || !stateMachine.activeExpire || stateMachine.expiring.every((count) => count === 0);
+    const idle =
+      !isLeader() || !stateMachine.activeExpire || stateMachine.expiring.every((count) => count === 0);
     if (idle) return this.#after(LOOK_EVERY_MS);
     stateMachine.findDue(clock.wallMs(), KEYS_PER_BATCH_MAX, (places) => {
       const [first] = places;

@@ -93,10 +93,12 @@ function serverSection(server: ServerContext): Fields {
   };
 }
 
-function clientsSection({ clients, config, stats }: ServerContext): Fields {
+function clientsSection({ clients, config }: ServerContext): Fields {
   let input = 0;
   let output = 0;
+  let blocked = 0;
   for (const client of clients.values()) {
+    if (client.blocked) blocked++;
     input = Math.max(input, client.queryBytes);
     output = Math.max(output, client.outputBytes);
   }
@@ -106,7 +108,7 @@ function clientsSection({ clients, config, stats }: ServerContext): Fields {
     maxclients: config.maxclients,
     client_recent_max_input_buffer: input,
     client_recent_max_output_buffer: output,
-    blocked_clients: stats.blockedClients,
+    blocked_clients: blocked,
     tracking_clients: 0,
     clients_in_timeout_table: 0,
   };

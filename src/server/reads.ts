@@ -6,7 +6,7 @@
  *
  * Time needs care. Whether a key has expired is decided by the log's time, the same everywhere. A key whose time has
  * come by the clock, but not yet by the log, would still be shown, and with no writes for ever. So such a read first
- * sends an `advance` through the log: from then on the key is expired for everybody, and never comes back.
+ * moves the log's time, by asking for its expired keys to be removed: from then on they are gone for everybody.
  */
 
 import type { ReadCommand, ScanCommand } from '../kv/command.ts';
@@ -29,7 +29,8 @@ export interface ReadsOptions {
   /** `done` is not wanted any more. */
   readonly cancel: (done: () => void) => void;
   readonly read: (query: ReadQuery & { nowMs: number }, done: (reply: Reply | undefined) => void) => void;
-  readonly submitAdvance: (waiter: Waiter) => void;
+  /** Moves the log's time, and removes those of the query's keys that have expired. */
+  readonly removeExpired: (query: ReadQuery, waiter: Waiter) => void;
 }
 
 interface PendingRead extends ReadQuery {
@@ -93,11 +94,11 @@ export class Reads {
         return;
       }
       const resolve = (outcome: Reply) => this.#runAtLogTime(read, outcome);
-      this.#options.submitAdvance({ resolve });
+      this.#options.removeExpired(read, { resolve });
     });
   }
 
-  /** After an `advance`: what the log's time says now, holds. The leader's clock may be behind ours. */
+  /** When it has: what the log's time says now, holds. The leader's clock may be behind ours. */
   #runAtLogTime(read: PendingRead, outcome: Reply): void {
     if (outcome instanceof ErrorReply) {
       read.waiter.resolve(this.#timedOut());

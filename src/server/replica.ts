@@ -9,10 +9,12 @@
  */
 
 import type { Transaction } from '../kv/batch.ts';
-import type { ReadCommand, ScanCommand } from '../kv/command.ts';
+import { keyIndexes, type ReadCommand, type ScanCommand } from '../kv/command.ts';
+import { REMOVE_EXPIRED } from '../kv/internal-commands.ts';
 import { KvStateMachine } from '../kv/state-machine.ts';
 import { accepts } from '../kv/table.ts';
 import { assert } from '../lib/assert.ts';
+import { fromLatin1 } from '../lib/bytes.ts';
 import type { Env, Store, Timer } from '../lib/env.ts';
 import { CorruptionError } from '../lib/errors.ts';
 import { RaftHost } from '../raft/host.ts';
@@ -55,6 +57,7 @@ export interface ReplicaOptions {
 const TICK_MS = 50;
 /** The same while nobody waits for anything. */
 const IDLE_TICK_MS = 1000;
+const REMOVE_EXPIRED_NAME = fromLatin1(REMOVE_EXPIRED);
 const TELL_DISK_FULL_EVERY_MS = 1000;
 const BELIEVE_DISK_FULL_MS = 4000;
 
@@ -155,6 +158,11 @@ export class Replica {
 
   get checkpoints(): CheckpointStatus {
     return this.#checkpointer.status;
+  }
+
+  /** Everything applied so far is brought to the store as soon as that can be. */
+  requestCheckpoint(): void {
+    this.#checkpointer.request();
   }
 
   /** Calls `done`, not before this returns, once everything applied so far is in the store; or with the error. */
@@ -271,7 +279,13 @@ export class Replica {
       whenReadable: (done) => this.#host.read(this.raft.group, done),
       cancel: (done) => this.#host.cancelRead(this.raft.group, done),
       read: (query, done) => this.stateMachine.read(query, done),
-      submitAdvance: (waiter) => this.writes.submitAdvance(waiter),
+      removeExpired: ({ db, command, argv }, waiter) => {
+        const { first, last, step } = keyIndexes(command.keys, argv.length);
+        const keys: Uint8Array[] = [];
+        for (let i = first; i <= last; i += step) keys.push(argv[i]!);
+        if (keys.length === 0) this.writes.submitAdvance(waiter);
+        else this.writes.submit(db, [REMOVE_EXPIRED_NAME, ...keys], waiter);
+      },
     });
   }
 

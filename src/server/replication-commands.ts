@@ -3,11 +3,12 @@
  * replicas, and indexes of the log are the offsets.
  */
 import { parseInteger } from '../kv/integer.ts';
+import type { Timer } from '../lib/env.ts';
 import { NOBODY, type NodeId } from '../raft/types.ts';
 import { ErrorReply, type Reply } from '../resp/reply.ts';
 import { ADMIN_ROWS } from './admin-rows.ts';
 import type { Call, ServerCommand, ServerContext } from './context.ts';
-import { bulk } from './replies.ts';
+import { bulk, UNBLOCKED } from './replies.ts';
 
 /** How often it is looked whether enough followers have caught up. */
 const WAIT_STEP_MS = 10;
@@ -47,22 +48,24 @@ function wait(call: Call): Reply | undefined {
   const timeoutMs = parseInteger(argv[2]!);
   if (timeoutMs === undefined) return new ErrorReply('ERR', 'timeout is not an integer or out of range');
   if (timeoutMs < 0) return new ErrorReply('ERR', 'timeout is negative');
-  const { clock, replica, stats } = server;
+  const { clock, replica } = server;
   const index = replica.stateMachine.appliedIndex;
   const acknowledged = () => acknowledgedBy(server, index);
   if (acknowledged() >= wanted || client.queued >= 0 || replica.raft.role !== 'leader') return acknowledged();
   const deadlineMs = timeoutMs === 0 ? Number.POSITIVE_INFINITY : clock.monotonicMs() + Number(timeoutMs);
-  stats.blockedClients++;
+  const finish = (reply: Reply): void => {
+    timer.cancel();
+    client.unblock = undefined;
+    request.resolve(reply);
+  };
+  const sleep = (): Timer => clock.after(Math.min(WAIT_STEP_MS, deadlineMs - clock.monotonicMs()), look);
   const look = (): void => {
     const isOver = clock.monotonicMs() >= deadlineMs || replica.raft.role !== 'leader';
-    if (acknowledged() < wanted && !isOver && server.clients.has(client.id)) {
-      clock.after(Math.min(WAIT_STEP_MS, deadlineMs - clock.monotonicMs()), look);
-      return;
-    }
-    stats.blockedClients--;
-    request.resolve(acknowledged());
+    if (acknowledged() >= wanted || isOver || !server.clients.has(client.id)) finish(acknowledged());
+    else timer = sleep();
   };
-  clock.after(Math.min(WAIT_STEP_MS, deadlineMs - clock.monotonicMs()), look);
+  let timer = sleep();
+  client.unblock = (reason) => finish(reason === 'error' ? UNBLOCKED : acknowledged());
   return undefined;
 }
 

@@ -19,6 +19,9 @@ export const DISK_FULL = new ErrorReply(
   'MISCONF',
   'Errors writing to the write-ahead log: No space left on device. The command was not executed',
 );
+/** What CLIENT UNBLOCK with ERROR gives the client that waits. */
+export const UNBLOCKED = new ErrorReply('UNBLOCKED', 'client unblocked via CLIENT UNBLOCK');
+
 export const SYNTAX_ERROR = new ErrorReply('ERR', 'syntax error');
 
 /**

@@ -20,9 +20,7 @@ export function notSaved(error: Error): ErrorReply {
 function backgroundSave({ argv, server }: Call): Reply {
   const isKnown = argv.length === 1 || (argv.length === 2 && latin1(argv[1]!).toLowerCase() === 'schedule');
   if (!isKnown) return SYNTAX_ERROR;
-  server.replica.flush((error) => {
-    if (error !== null) server.log.warning('BGSAVE failed', { reason: error.message });
-  });
+  server.replica.requestCheckpoint();
   return 'Background saving started';
 }
 

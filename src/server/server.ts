@@ -16,7 +16,7 @@ import type { Connection, Env, Listener, Network, Store, Timer } from '../lib/en
 import { DEFAULT_LIMITS } from '../raft/limits.ts';
 import { Client } from '../resp/client.ts';
 import { ClientConnection, type ConnectionLimits, DEFAULT_CONNECTION_LIMITS } from '../resp/connection.ts';
-import { type Reply } from '../resp/reply.ts';
+import type { Reply } from '../resp/reply.ts';
 import { DEFAULT_CHECKPOINTS } from './checkpointer.ts';
 import { ClientPause } from './client-pause.ts';
 import { allCommands } from './command-table.ts';

@@ -104,8 +104,6 @@ export class Stats {
   /** Those refused at the door not included. */
   commandsProcessed = 0;
   errorReplies = 0;
-  /** Clients that have asked to wait, and wait. */
-  blockedClients = 0;
   /** Of the process, when it had started, and the most since; as far as it was looked at. */
   memoryStartupBytes = 0;
   memoryPeakBytes = 0;

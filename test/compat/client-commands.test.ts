@@ -90,6 +90,36 @@ describe('CLIENT KILL', () => {
   });
 });
 
+describe('CLIENT UNBLOCK', () => {
+  test('ends the wait of a client, as if its time were over or with an error', async () => {
+    await expectSameStory(async (port) => {
+      const [boss, waiter] = [await talk(port), await talk(port)];
+      const id = await idOf(waiter);
+      const answers: string[] = [];
+      for (const reason of [[], ['TIMEOUT'], ['error']]) {
+        waiter.send(['WAIT', '5', '0'], ['PING']);
+        await untilAnswer(() => boss.ask('CLIENT', 'LIST', 'ID', id), / flags=b /);
+        answers.push(/^blocked_clients:\d+/m.exec(await boss.ask('INFO', 'clients'))![0]);
+        answers.push(await boss.ask('CLIENT', 'UNBLOCK', id, ...reason), ...(await waiter.replies(2)));
+      }
+      answers.push(await boss.ask('CLIENT', 'UNBLOCK', id), await boss.ask('INFO', 'nosuch'));
+      return [answers, / flags=\S+/.exec(await boss.ask('CLIENT', 'LIST', 'ID', id))![0]];
+    });
+  });
+
+  test('a client that waits can be killed, and is gone', async () => {
+    await expectSameStory(async (port) => {
+      const [boss, waiter] = [await talk(port), await talk(port)];
+      const id = await idOf(waiter);
+      waiter.send(['WAIT', '5', '0']);
+      await untilAnswer(() => boss.ask('CLIENT', 'LIST', 'ID', id), / flags=b /);
+      const killed = await boss.ask('CLIENT', 'KILL', 'ID', id);
+      await waiter.end();
+      return [killed, /^blocked_clients:\d+/m.exec(await boss.ask('INFO', 'clients'))![0], waiter.received];
+    });
+  });
+});
+
 describe('CLIENT PAUSE', () => {
   /** Which of the commands, each of a client of its own, are answered while the pause lasts. */
   async function answered(port: number, mode: string, commands: readonly Step[]): Promise<unknown[]> {
@@ -151,6 +181,22 @@ describe('CLIENT PAUSE', () => {
       const replies = await client.replies(6);
       const flags = / flags=\S+/.exec(await boss.ask('CLIENT', 'LIST', 'ID', id))![0];
       return [before, replies, flags];
+    });
+  });
+
+  test('of writes holds back a write that is to be queued, and an EXEC that would write', async () => {
+    await expectSameStory(async (port) => {
+      const [boss, early, late] = [await talk(port), await talk(port), await talk(port)];
+      const before = await early.send(['MULTI'], ['SET', 'k', '1'], ['GET', 'k']).replies(3);
+      await boss.ask('CLIENT', 'PAUSE', '100000', 'WRITE');
+      early.send(['EXEC'], ['PING']);
+      late.send(['MULTI'], ['GET', 'k'], ['SET', 'k', '2'], ['EXEC']);
+      const during = await late.replies(2);
+      const read = await boss.send(['MULTI'], ['GET', 'k'], ['EXEC']).replies(3);
+      const heldBack = [early.received, late.received];
+      await boss.ask('CLIENT', 'UNPAUSE');
+      const after = [await early.replies(2), await late.replies(2), await boss.ask('DEL', 'k')];
+      return [before, during, read, heldBack, after];
     });
   });
 
@@ -228,6 +274,27 @@ describe('MONITOR', () => {
     );
   });
 
+  test('shows what MULTI has queued when EXEC carries it out, and EXEC behind it', async () => {
+    const lines = (await expectSameStory((port) =>
+      watch(
+        port,
+        ['MULTI'],
+        ['SET', 'k', '1'],
+        ['PING'],
+        ['NOSUCH'],
+        ['DISCARD'],
+        ['MULTI'],
+        ['GET', 'k'],
+        ['EXEC'],
+      ),
+    )) as string[];
+    expect(lines.slice(3, 6).map((line) => line.split('] ')[1])).toEqual([
+      '"MULTI"\r\n',
+      '"GET" "k"\r\n',
+      '"EXEC"\r\n',
+    ]);
+  });
+
   test('shows no password', async () => {
     const steps: Step[] = [
       ['AUTH', 'secret'],
@@ -290,6 +357,26 @@ describe('MONITOR', () => {
       await client.ask('PING');
       return [await monitor.ask('CLIENT', 'REPLY', 'ON')];
     });
+  });
+});
+
+test('CLIENT LIST shows who is in a transaction, and how much is queued', async () => {
+  await expectSameStory(async (port) => {
+    const [client, boss] = [await talk(port), await talk(port)];
+    const id = await idOf(client);
+    const fields: (string | undefined)[] = [];
+    const look = async () => {
+      const line = await boss.ask('CLIENT', 'LIST', 'ID', id);
+      fields.push(/ flags=\S+/.exec(line)?.[0], / multi=\S+/.exec(line)?.[0], / cmd=\S+/.exec(line)?.[0]);
+    };
+    await look();
+    await client.send(['MULTI']).replies(1);
+    await look();
+    await client.send(['GET', 'k'], ['PING']).replies(2);
+    await look();
+    await client.send(['NOSUCH'], ['EXEC']).replies(2);
+    await look();
+    return fields;
   });
 });
 

@@ -80,6 +80,12 @@ describe.runIf(redisServerExpected)('beside Redis', () => {
     [['lua-time-limit', '-1']],
     [['maxmemory', '-1']],
     [['maxmemory', '10%']],
+    [['maxmemory-clients', '101%']],
+    [['maxmemory-clients', '1.5%']],
+    [['maxmemory-clients', 'x']],
+    [['replicaof', 'x']],
+    [['slaveof', 'x']],
+    [['repl-backlog-size', '0k']],
   ])('CONFIG SET %j gets the same error', async (words) => {
     const theirs = await ask('CONFIG', 'SET', ...words);
     if (!(theirs instanceof ErrorReply)) throw new Error('Redis accepts it');
@@ -106,6 +112,9 @@ describe.runIf(redisServerExpected)('beside Redis', () => {
     ['slowlog-max-len', '0'],
     ['maxmemory', '100k'],
     ['maxmemory', '0'],
+    ['maxmemory-clients', '10%'],
+    ['maxmemory-clients', '0%'],
+    ['maxmemory-clients', '1mb'],
     ['hash-max-ziplist-value', '7'],
     ['LUA-TIME-LIMIT', '6000'],
   ])('%s %j is shown in the same form', async (name, value) => {

@@ -53,7 +53,6 @@ describe('clients', () => {
     expect(redisCli(port, 'get', 'k').output).toBe('v\n');
     expect(info(port).tcp_port).toBe(`${port}`);
     expect(redisCli(tlsPort!, 'ping').status).toBe(1);
-    expect(redisCli(port, ...tlsArgs(), 'ping').status).toBe(1);
 
     const redis = new Redis(tlsPort!, '127.0.0.1', { tls: { ca: readFileSync(authority.caCertFile) } });
     onTestFinished(() => redis.disconnect());
@@ -78,7 +77,7 @@ describe('clients', () => {
     expect(redisCli(tlsPort!, ...tlsArgs(strangers.issue('s')), 'ping').status).toBe(1);
     expect(redisCli(tlsPort!, ...tlsArgs(client), 'ping').output).toBe('PONG\n');
     expect(redisCli(tlsPort!, ...tlsArgs(), 'ping').output).toBe('PONG\n');
-    expect(cluster.servers[0]!.output).toContain('a TLS handshake failed');
+    await until(() => cluster.servers[0]!.output.includes('a TLS handshake failed'), 10_000);
   }, 60_000);
 
   test('must show a certificate with tls-auth-clients yes; and --port 0 leaves TLS alone', async () => {
@@ -182,14 +181,3 @@ describe('a mistake with certificates costs one line and exit status 2', () => {
     expect([nosuch, otherKey, expired].map(({ status }) => status)).toEqual([2, 2, 2]);
   });
 });
-
-test('a client that connects to the TLS port and says nothing does not keep its place for ever', async () => {
-  const [tlsPort] = await takePorts(1);
-  const cluster = await start(1, ['--tls-port', `${tlsPort}`, ...flagsFor(server)]);
-  await cluster.ready();
-  const mute = spawn('bash', ['-c', `exec 3<>/dev/tcp/127.0.0.1/${tlsPort}; cat <&3`]);
-  onTestFinished(() => void mute.kill());
-  const closed = new Promise((resolve) => mute.once('exit', resolve));
-  await closed;
-  expect(info(cluster.servers[0]!.port).connected_clients).toBe('1');
-}, 60_000);

@@ -82,6 +82,22 @@ test('an offset in fields that no integer holds is refused, where Redis goes rou
   );
 });
 
+test('what changes no bit is no write, once the value is one of bits', () => {
+  const twin = new Twin();
+  const writes = (...argv: string[]) => {
+    const before = twin.version;
+    twin.run(argv);
+    return twin.version - before;
+  };
+  expect(writes('SETBIT', 'a', '9', '0')).toBe(1);
+  expect(writes('SETBIT', 'a', '9', '0')).toBe(0);
+  expect(writes('BITFIELD', 'a', 'SET', 'u8', '0', '0', 'INCRBY', 'u8', '8', '0')).toBe(0);
+  expect(writes('SETBIT', 'a', '9', '1')).toBe(1);
+  expect(writes('SETBIT', 'a', '16', '0')).toBe(1);
+  expect(writes('BITFIELD', 'a', 'GET', 'u8', '200')).toBe(0);
+  expect(writes('BITFIELD', 'a', 'SET', 'u8', '200', '0')).toBe(1);
+});
+
 test('SAT sets the smallest number in place of one far below it, where Redis sets the largest', () => {
   const twin = new Twin();
   twin.run(['BITFIELD', 'a', 'OVERFLOW', 'SAT', 'SET', 'i8', '0', '-9223372036854775808']);

@@ -604,3 +604,29 @@ test('a client is described in the fields of CLIENT LIST', () => {
     `${names} oll omem tot-mem events cmd user redir resp lib-name lib-ver`,
   );
 });
+
+test('its line shows what waits: of requests, in the buffer for replies, and beside it', () => {
+  const world = new World();
+  const fieldsOf = () => {
+    const fields = describeClient(world.client, 0).split(' ');
+    return Object.fromEntries(fields.map((field) => field.split('=') as [string, string]));
+  };
+  world.connection.window = 10;
+  world.receive('PING\r\nPING\r\n');
+  expect(fieldsOf()).toMatchObject({ obl: '0', oll: '1', omem: '4', events: 'rw' });
+  world.receive('PING\r\n', `GET a\r\n*2\r\n$3\r\nGET`);
+  expect(fieldsOf()).toMatchObject({ qbuf: '11', obl: '7', oll: '1', omem: '4' });
+  expect(Number(fieldsOf()['argv-mem'])).toBeGreaterThan(0);
+  world.client.queued = 2;
+  world.client.queuedBytes = 700;
+  world.client.subscriptions = { channels: 1, patterns: 2, shardChannels: 3 };
+  world.client.noEvict = true;
+  expect(fieldsOf()).toMatchObject({
+    flags: 'Pxe',
+    multi: '2',
+    'multi-mem': '700',
+    sub: '1',
+    psub: '2',
+    ssub: '3',
+  });
+});

@@ -5,6 +5,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { decodeReply, ReplyDecoder } from '../../src/resp/decode.ts';
 import { encodeReply, formatDouble, type Protocol } from '../../src/resp/encode.ts';
 import {
+  AttributedReply,
+  BigNumberReply,
   BooleanReply,
   DoubleReply,
   ErrorReply,
@@ -65,6 +67,18 @@ describe('forms', () => {
     ['verbatim text', new VerbatimReply('txt', 'é'), '$2\r\n\xc3\xa9\r\n', '=6\r\ntxt:\xc3\xa9\r\n'],
     ['true', new BooleanReply(true), ':1\r\n', '#t\r\n'],
     ['false', new BooleanReply(false), ':0\r\n', '#f\r\n'],
+    [
+      'a big number',
+      new BigNumberReply(-(2n ** 70n)),
+      '$23\r\n-1180591620717411303424\r\n',
+      '(-1180591620717411303424\r\n',
+    ],
+    [
+      'a reply with attributes',
+      new AttributedReply([['ttl', [1]]], foo),
+      '$3\r\nfoo\r\n',
+      '|1\r\n+ttl\r\n*1\r\n:1\r\n$3\r\nfoo\r\n',
+    ],
   ];
 
   test.each(forms)('%s has its form in RESP2 and in RESP3', (_, reply, resp2, resp3) => {
@@ -237,6 +251,14 @@ describe.runIf(redisServerExpected)('beside redis-server', () => {
     ['verbatim', new VerbatimReply('txt', 'This is a verbatim\nstring')],
     ['true', new BooleanReply(true)],
     ['false', new BooleanReply(false)],
+    ['bignum', new BigNumberReply(1234567999999999999999999999999999999n)],
+    [
+      'attrib',
+      new AttributedReply(
+        [[Buffer.from('key-popularity'), [Buffer.from('key:123'), 90]]],
+        Buffer.from('Some real reply following the attribute'),
+      ),
+    ],
   ];
 
   test.each(kinds)('DEBUG PROTOCOL %s is written as by Redis', async (kind, reply) => {
