@@ -313,7 +313,7 @@ export class Applier {
     if (this.#transaction === undefined) {
       const places: KeyPlace[] = watched.map(({ db, key }) => ({ db, name: latin1(key) }));
       // Behind a SWAPDB the keys of a database are those of another.
-      const anyDb = commands.some(({ argv }) => this.#rows.any(argv).name === 'swapdb');
+      const anyDb = commands.some(({ argv }) => this.#rows.inTransaction(argv).name === 'swapdb');
       for (const command of commands) this.#addTransactionKeys(places, command, anyDb);
       if (!this.#haveAll(places)) {
         this.#fetch(places);
@@ -334,7 +334,7 @@ export class Applier {
     const wanted = this.#parts.observer.wants(this.#cursor.session);
     while (running.next < commands.length) {
       const { db, argv } = commands[running.next]!;
-      const row = this.#rows.any(argv);
+      const row = this.#rows.inTransaction(argv);
       running.next++;
       if (row.kind === 'write') {
         running.replies.push(row.run(this.#writers[db]!, argv));
@@ -365,7 +365,7 @@ export class Applier {
   }
 
   #addTransactionKeys(places: KeyPlace[], { db, argv }: TransactionCommand, anyDb: boolean): void {
-    const row = this.#rows.any(argv);
+    const row = this.#rows.inTransaction(argv);
     const keys: OtherKey[] = [];
     const { first, last, step } = keyIndexes(row.keys, argv.length);
     for (let i = first; i <= last && i < argv.length; i += step) keys.push({ db, key: argv[i]! });
@@ -373,7 +373,7 @@ export class Applier {
     for (const each of keys) {
       const name = latin1(each.key);
       if (!anyDb) places.push({ db: each.db, name });
-      else for (let any = 0; any < DATABASES; any++) places.push({ db: any, name });
+      else for (let database = 0; database < DATABASES; database++) places.push({ db: database, name });
     }
   }
 

@@ -32,7 +32,7 @@ export class Rows {
   }
 
   /** Of a command in a transaction. */
-  any(argv: readonly Uint8Array[]): DataCommand {
+  inTransaction(argv: readonly Uint8Array[]): DataCommand {
     const known = this.#writes.get(latin1(argv[0]!));
     if (known !== undefined) return known.command;
     const command = findDataCommand(argv);

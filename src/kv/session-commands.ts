@@ -50,6 +50,58 @@ function checkSession(argv: readonly Uint8Array[]): Reply | undefined {
   return parseCount(argv[2]!) === undefined ? BAD_SESSION : undefined;
 }
 
+const SESSION: WriteCommand = {
+  kind: 'write',
+  name: 'hstore.session',
+  arity: -2,
+  flags: ['write', 'fast'],
+  keys: NO_KEYS,
+  group: 'transactions',
+  since: '7.0.0',
+  summary: 'Open or close a session, whose writes run once however often they are sent',
+  complexity: 'O(1)',
+  categories: ['@write', '@fast', '@transaction'],
+  arguments: [
+    {
+      name: 'operation',
+      type: 'oneof',
+      arguments: [
+        { name: 'open', type: 'pure-token', token: 'OPEN' },
+        {
+          name: 'close',
+          type: 'block',
+          arguments: [
+            { name: 'close', type: 'pure-token', token: 'CLOSE' },
+            { name: 'session', type: 'integer' },
+          ],
+        },
+      ],
+    },
+  ],
+  check: checkSession,
+  run: session,
+};
+
+const DO = {
+  kind: 'write',
+  name: 'hstore.do',
+  arity: -5,
+  flags: ['write', 'denyoom', 'movablekeys'],
+  keys: NO_KEYS,
+  group: 'transactions',
+  since: '7.0.0',
+  summary: 'Run a write command once in a session, however often it is sent',
+  complexity: 'That of the command',
+  categories: ['@write', '@slow', '@transaction'],
+  arguments: [
+    { name: 'session', type: 'integer' },
+    { name: 'seq', type: 'integer' },
+    { name: 'ack', type: 'integer' },
+    { name: 'command', type: 'string' },
+    { name: 'arg', type: 'string', flags: ['optional', 'multiple'] },
+  ],
+} as const satisfies Partial<WriteCommand>;
+
 /** `find`: a write command by its name in lower case. */
 export function sessionCommands(find: FindWrite): readonly WriteCommand[] {
   const innerOf = (argv: readonly Uint8Array[]): WriteCommand | undefined => {
@@ -82,59 +134,5 @@ export function sessionCommands(find: FindWrite): readonly WriteCommand[] {
     return db.sessions.once(parseDo(argv)!, db.moment, () => innerOf(argv)!.run(db, argv.slice(DO_PREFIX)));
   };
 
-  return [
-    {
-      kind: 'write',
-      name: 'hstore.session',
-      arity: -2,
-      flags: ['write', 'fast'],
-      keys: NO_KEYS,
-      group: 'transactions',
-      since: '7.0.0',
-      summary: 'Open or close a session, whose writes run once however often they are sent',
-      complexity: 'O(1)',
-      categories: ['@write', '@fast', '@transaction'],
-      arguments: [
-        {
-          name: 'operation',
-          type: 'oneof',
-          arguments: [
-            { name: 'open', type: 'pure-token', token: 'OPEN' },
-            {
-              name: 'close',
-              type: 'block',
-              arguments: [
-                { name: 'close', type: 'pure-token', token: 'CLOSE' },
-                { name: 'session', type: 'integer' },
-              ],
-            },
-          ],
-        },
-      ],
-      check: checkSession,
-      run: session,
-    },
-    {
-      kind: 'write',
-      name: 'hstore.do',
-      arity: -5,
-      flags: ['write', 'denyoom', 'movablekeys'],
-      keys: NO_KEYS,
-      group: 'transactions',
-      since: '7.0.0',
-      summary: 'Run a write command once in a session, however often it is sent',
-      complexity: 'That of the command',
-      categories: ['@write', '@slow', '@transaction'],
-      arguments: [
-        { name: 'session', type: 'integer' },
-        { name: 'seq', type: 'integer' },
-        { name: 'ack', type: 'integer' },
-        { name: 'command', type: 'string' },
-        { name: 'arg', type: 'string', flags: ['optional', 'multiple'] },
-      ],
-      check,
-      otherKeys,
-      run,
-    },
-  ];
+  return [SESSION, { ...DO, check, otherKeys, run }];
 }

@@ -97,13 +97,18 @@ export class KvStateMachine implements StateMachine {
    * The state at the store's last checkpoint, or the empty one. Entries follow from `appliedIndex` + 1. Rejects with
    * CorruptionError, or ConfigError when another version wrote the store.
    */
-  static async recover(store: Store, options: KvOptions): Promise<KvStateMachine> {
+  static recover(store: Store, options: KvOptions): Promise<KvStateMachine> {
     const machine = new KvStateMachine(store, options);
-    const [meta] = await getMany(store, [metaKey(options.group)]);
-    if (meta === undefined) return machine;
-    machine.#restore(meta);
-    await machine.#restoreSessions(store);
-    return machine;
+    return new Promise((resolve, reject) => {
+      const restored = (error: unknown): void => (error === null ? resolve(machine) : reject(error));
+      store.getMany([metaKey(options.group)], (error, [meta]) => {
+        if (error !== null || meta === undefined) return restored(error);
+        guarded(restored, () => {
+          machine.#restore(meta);
+          machine.#restoreSessions(store, undefined, restored);
+        });
+      });
+    });
   }
 
   get appliedIndex(): number {
@@ -253,29 +258,28 @@ export class KvStateMachine implements StateMachine {
     this.#savedMeta = meta;
   }
 
-  async #restoreSessions(store: Store): Promise<void> {
-    let after: Uint8Array | undefined;
-    for (;;) {
-      const entries = await range(store, { ...sessionsAfter(this.#group, after), limit: SESSIONS_PER_STEP });
-      this.#clientSessions.restore(entries);
-      if (entries.length < SESSIONS_PER_STEP) break;
-      after = entries.at(-1)![0];
-    }
-    this.#clientSessions.restored();
+  #restoreSessions(store: Store, after: Uint8Array | undefined, done: (error: unknown) => void): void {
+    const range = sessionsAfter(this.#group, after);
+    store.range({ ...range, limit: SESSIONS_PER_STEP }, (error, entries) => {
+      if (error !== null) return done(error);
+      guarded(done, () => {
+        this.#clientSessions.restore(entries);
+        if (entries.length === SESSIONS_PER_STEP) {
+          this.#restoreSessions(store, entries.at(-1)![0], done);
+        } else {
+          this.#clientSessions.restored();
+          done(null);
+        }
+      });
+    });
   }
 }
 
-function getMany(store: Store, keys: readonly Uint8Array[]): Promise<readonly (Uint8Array | undefined)[]> {
-  return new Promise((resolve, reject) => {
-    store.getMany(keys, (error, values) => (error === null ? resolve(values) : reject(error)));
-  });
-}
-
-function range(
-  store: Store,
-  wanted: KeyRange & { readonly limit: number },
-): Promise<readonly (readonly [Uint8Array, Uint8Array])[]> {
-  return new Promise((resolve, reject) => {
-    store.range(wanted, (error, entries) => (error === null ? resolve(entries) : reject(error)));
-  });
+/** What is thrown while decoding goes where other errors go. */
+function guarded(done: (error: unknown) => void, work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    done(error);
+  }
 }

@@ -168,6 +168,8 @@ export class Checkpointer {
         if (error !== null && !(error instanceof DiskFullError)) this.#options.onFatal(error);
       });
     }
+    // For those who asked while it was under way.
+    this.consider();
   }
 
   #failed(checkpoint: Checkpoint, error: Error): void {

@@ -13,7 +13,6 @@ import type { ClientPause } from './client-pause.ts';
 import type { Monitors } from './monitor.ts';
 import type { Replica } from './replica.ts';
 import type { RunningTotals, Stats } from './stats.ts';
-import type { Transactions } from './transactions.ts';
 
 export interface Member {
   readonly id: NodeId;
@@ -44,7 +43,7 @@ export interface ServerContext {
   readonly replica: Replica;
   readonly clients: ReadonlyMap<number, Client>;
   readonly monitors: Monitors;
-  readonly transactions: Transactions;
+  readonly transactions: TransactionState;
   readonly pause: ClientPause;
   readonly stats: Stats;
   readonly commands: ReadonlyMap<string, AnyCommand>;
@@ -58,6 +57,19 @@ export interface ServerContext {
   shutdown(): void;
   /** DEBUG SET-ACTIVE-EXPIRE: whether keys whose time is over are removed before anybody asks for them. */
   setActiveExpire(active: boolean, done: (reply: Reply) => void): void;
+}
+
+/** What MULTI, EXEC and their like do: see transactions.ts. */
+export interface TransactionState {
+  multi(client: Client): Reply;
+  /** Answers the request, now or later. */
+  exec(request: Request): void;
+  discard(client: Client): Reply;
+  /** Undefined: it answers the call's request later. */
+  watch(call: Call): Reply | undefined;
+  unwatch(client: Client): Reply;
+  /** Whatever was queued and watched is forgotten. */
+  drop(client: Client): void;
 }
 
 export interface Call {

@@ -12,7 +12,7 @@ import type { Request, RequestHandler, RequestKind } from '../resp/request.ts';
 import type { AnyCommand, ServerContext } from './context.ts';
 import { refusedToMonitor } from './monitor.ts';
 import { DISK_FULL, quoted, wrongArity } from './replies.ts';
-import type { Known } from './transactions.ts';
+import type { Known, Transactions } from './transactions.ts';
 
 /** Redis cuts the arguments that it quotes in an error at so many bytes. */
 const QUOTED_BYTES_MAX = 128;
@@ -20,11 +20,13 @@ const QUOTED_BYTES_MAX = 128;
 const NO_AUTH = new ErrorReply('NOAUTH', 'Authentication required.');
 export class Executor implements RequestHandler {
   readonly #server: ServerContext;
+  readonly #transactions: Transactions;
   /** By the name as typed, so that a name seen before costs no conversion. Bounded: only names that exist. */
   readonly #byTypedName = new Map<string, Known>();
 
-  constructor(server: ServerContext) {
+  constructor(server: ServerContext, transactions: Transactions) {
     this.#server = server;
+    this.#transactions = transactions;
   }
 
   get congested(): boolean {
@@ -36,7 +38,7 @@ export class Executor implements RequestHandler {
     // What will be refused is answered at once.
     if (known instanceof ErrorReply || refusal(known, argv, client) !== undefined) return 'local';
     const { command } = known;
-    const { transactions } = this.#server;
+    const transactions = this.#transactions;
     if (transactions.queues(client, command)) return 'local';
     if (command.name === 'exec') return transactions.kindOfExec(client);
     // All that goes over many turns is a read to the connection.
@@ -44,7 +46,8 @@ export class Executor implements RequestHandler {
   }
 
   holds({ argv, client }: Request): boolean {
-    const { pause, transactions } = this.#server;
+    const { pause } = this.#server;
+    const transactions = this.#transactions;
     if (!pause.active || client.monitoring) return false;
     const known = this.#find(argv);
     if (known instanceof ErrorReply || refusal(known, argv, client) !== undefined) return false;
@@ -53,7 +56,8 @@ export class Executor implements RequestHandler {
 
   execute(request: Request): void {
     const { argv, client } = request;
-    const { stats, transactions } = this.#server;
+    const { stats } = this.#server;
+    const transactions = this.#transactions;
     const known = this.#find(argv);
     if (known instanceof ErrorReply) {
       stats.countError(known);
@@ -105,7 +109,6 @@ export class Executor implements RequestHandler {
   #carryOut({ command, fullName, counter }: Known, request: Request): void {
     const { argv, client } = request;
     const { replica, monitors } = this.#server;
-    client.lastCommand = fullName;
     counter.begin(request);
     switch (command.kind) {
       case 'read':

@@ -113,7 +113,7 @@ class Server implements RunningServer, ServerContext {
     this.log = env.log;
     this.runId = Array.from(env.random.bytes(20), (byte) => byte.toString(16).padStart(2, '0')).join('');
     this.startedAt = { monotonicMs: env.clock.monotonicMs(), wallMs: env.clock.wallMs() };
-    this.#executor = new Executor(this);
+    this.#executor = new Executor(this, this.transactions);
     this.#outputLimits = config.clientOutputBufferLimits;
     config.onChange('client-output-buffer-limit', () => {
       this.#outputLimits = config.clientOutputBufferLimits;

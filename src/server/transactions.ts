@@ -22,7 +22,7 @@ import type { Client } from '../resp/client.ts';
 import { ErrorReply, OK, type Reply } from '../resp/reply.ts';
 import { Request, type RequestKind, type RequestOwner } from '../resp/request.ts';
 import { parseDatabase } from './connection-commands.ts';
-import type { AnyCommand, Call, ServerContext } from './context.ts';
+import type { AnyCommand, Call, ServerContext, TransactionState } from './context.ts';
 import { DISK_FULL } from './replies.ts';
 import type { CallCounter } from './stats.ts';
 
@@ -67,7 +67,7 @@ function isOnData({ kind }: AnyCommand): boolean {
   return kind === 'read' || kind === 'write' || kind === 'scan';
 }
 
-export class Transactions {
+export class Transactions implements TransactionState {
   readonly #server: ServerContext;
   readonly #states = new WeakMap<Client, State>();
 

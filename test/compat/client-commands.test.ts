@@ -376,6 +376,10 @@ test('CLIENT LIST shows who is in a transaction, and how much is queued', async 
     await look();
     await client.send(['NOSUCH'], ['EXEC']).replies(2);
     await look();
+    await client.ask('GET');
+    await look();
+    await client.ask('NOSUCH');
+    await look();
     return fields;
   });
 });
