@@ -1,5 +1,6 @@
 /**
- * Builds dist/hstore.js (and its source map): the whole program in one file that runs wherever it is put.
+ * Builds dist/hstore.js (and its source map): the whole program in one file that runs wherever it is put; and
+ * dist/client.js with its types, the library `hstore/client`.
  *
  * It is "polyglot": no import, no export, so Node runs it as CommonJS or as a module, whatever the
  * package.json above it says, and Deno and a single executable run it too. All of it sits in one function,
@@ -8,9 +9,11 @@
  * classic-level's native code is inside as well: its loader is replaced by src/io/native.ts, with the
  * prebuilt addons of the platforms below as compressed strings.
  */
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { brotliCompressSync, constants } from 'node:zlib';
@@ -131,3 +134,31 @@ const [map, javascript] = ['.js.map', '.js'].map((ending) =>
 );
 put(map.path, map.contents, 0o644);
 put(javascript.path, embedAddons(javascript.text), 0o755);
+
+// The client is a library among others: it shares ioredis with whoever has it.
+await build({
+  absWorkingDir: root,
+  entryPoints: ['src/client/connect.ts'],
+  outfile: join(root, 'dist', 'client.js'),
+  bundle: true,
+  packages: 'external',
+  platform: 'node',
+  target: 'node20',
+  format: 'esm',
+  logLevel: 'warning',
+});
+
+/** Its types, in one file: what it has inside shows nothing to the outside. */
+const types = mkdtempSync(join(tmpdir(), 'hstore-types-'));
+const compiler = createRequire(import.meta.url).resolve('typescript/package.json');
+const tsc = join(dirname(compiler), 'bin', 'tsc');
+const options = ['--declaration', '--emitDeclarationOnly', '--strict', '--skipLibCheck', '--types', 'node'];
+const modules = ['--target', 'es2023', '--module', 'nodenext', '--allowImportingTsExtensions'];
+const { status } = spawnSync(
+  process.execPath,
+  [tsc, '--ignoreConfig', ...options, ...modules, '--outDir', types, 'src/client/connect.ts'],
+  { cwd: root, stdio: ['ignore', 2, 2] },
+);
+if (status !== 0) throw new Error('the types of the client could not be made');
+put(join(root, 'dist', 'client.d.ts'), readFileSync(join(types, 'connect.d.ts')), 0o644);
+rmSync(types, { recursive: true });

@@ -55,7 +55,7 @@ export class TlsNetwork implements Network {
     this.#settings = { ...credentials, minVersion, maxVersion, secureOptions };
   }
 
-  listen(address: Address, onConnection: (connection: Connection) => void): Promise<Listener> {
+  async listen(address: Address, onConnection: (connection: Connection) => void): Promise<Listener> {
     const { verify, handshakeMsMax = HANDSHAKE_MS_MAX, handshakesMax = HANDSHAKES_MAX } = this.#options;
     const server = tls.createServer({
       ...this.#settings,
@@ -70,7 +70,7 @@ export class TlsNetwork implements Network {
       strangers.add(socket);
     });
     server.on('tlsClientError', (error, socket) => {
-      this.#refused(addressText(socket), error.message);
+      this.#refused(addressText(socket), `${socket.authorizationError ?? reasonOf(error)}`);
       // After a timeout nobody else does.
       socket.destroy();
     });
@@ -84,7 +84,12 @@ export class TlsNetwork implements Network {
         socket.destroy();
       }
     });
-    return listenOn(server, address, this.#log);
+    const listener = await listenOn(server, address, this.#log);
+    const close = (): void => {
+      listener.close();
+      strangers.clear();
+    };
+    return { address: listener.address, close };
   }
 
   connect(address: Address, events: ConnectionEvents & { onConnect: () => void }): Connection {
@@ -107,6 +112,11 @@ export class TlsNetwork implements Network {
   #refused(address: string, reason: string): void {
     this.#log.verbose('a TLS handshake failed', { address, reason });
   }
+}
+
+/** OpenSSL's own words, without where in its source they are said. */
+function reasonOf(error: Error): string {
+  return 'reason' in error ? `${error.reason}` : error.message;
 }
 
 /** What is wrong with the certificate that the other side has shown; undefined when it has shown none. */
@@ -135,6 +145,10 @@ class Strangers {
 
   delete(socket: tls.TLSSocket): void {
     this.#sockets.delete(addressText(socket));
+  }
+
+  clear(): void {
+    for (const socket of this.#sockets.values()) socket.destroy();
   }
 
   #forget(address: string, socket: net.Socket): void {

@@ -18,7 +18,7 @@ const RAW_FLAG = 0x80;
 /** From this size on bytes are kept as bytes; below, as a string, see `KeyRecord.held`. */
 const HELD_AS_BYTES_FROM = 16_384;
 /** What a record costs beside its key and value: object, map entry, string headers. Measured with a million records. */
-const RECORD_OVERHEAD_BYTES = 320;
+export const RECORD_OVERHEAD_BYTES = 320;
 const NO_BYTES = asBuffer(new Uint8Array(0));
 
 const hash = new Hash64();

@@ -7,8 +7,8 @@ import { latin1 } from '../lib/bytes.ts';
 import { type Client, describeClient } from '../resp/client.ts';
 import { ErrorReply, OK, type Reply, VerbatimReply } from '../resp/reply.ts';
 import { filterByType, killFilter } from './client-filter.ts';
+import { CLIENT_ROWS } from './client-rows.ts';
 import { trackingCommands } from './client-tracking.ts';
-import { CONNECTION_ROWS } from './connection-rows.ts';
 import type { Call, ServerCommand } from './context.ts';
 import { bulk, helpLines, quoted, SYNTAX_ERROR, wrongArity } from './replies.ts';
 
@@ -207,19 +207,19 @@ const HELP = [
 ];
 
 const subcommands: readonly ServerCommand[] = [
-  { ...CONNECTION_ROWS['client|id'], kind: 'local', run: ({ client }) => client.id },
+  { ...CLIENT_ROWS['client|id'], kind: 'local', run: ({ client }) => client.id },
   {
-    ...CONNECTION_ROWS['client|getname'],
+    ...CLIENT_ROWS['client|getname'],
     kind: 'local',
     run: ({ client }) => (client.name === '' ? null : bulk(client.name)),
   },
   {
-    ...CONNECTION_ROWS['client|setname'],
+    ...CLIENT_ROWS['client|setname'],
     kind: 'local',
     run: ({ argv, client }) => nameClient(client, argv[2]!) ?? OK,
   },
   {
-    ...CONNECTION_ROWS['client|setname'],
+    ...CLIENT_ROWS['client|setname'],
     name: 'setinfo',
     arity: 4,
     since: '7.2.0',
@@ -233,35 +233,35 @@ const subcommands: readonly ServerCommand[] = [
     run: setInfo,
   },
   {
-    ...CONNECTION_ROWS['client|list'],
+    ...CLIENT_ROWS['client|list'],
     kind: 'local',
     differs:
       "shows `lib-name` and `lib-ver` too, of Redis 7.2; the sizes are those of hstore's buffers, and `fd` is -1",
     run: list,
   },
-  { ...CONNECTION_ROWS['client|info'], kind: 'local', run: (call) => describe(call, [call.client]) },
-  { ...CONNECTION_ROWS['client|kill'], kind: 'barrier', run: kill },
+  { ...CLIENT_ROWS['client|info'], kind: 'local', run: (call) => describe(call, [call.client]) },
+  { ...CLIENT_ROWS['client|kill'], kind: 'barrier', run: kill },
   {
-    ...CONNECTION_ROWS['client|pause'],
+    ...CLIENT_ROWS['client|pause'],
     kind: 'barrier',
     differs: 'holds back the clients of this server only, and keys go on expiring',
     run: pause,
   },
-  { ...CONNECTION_ROWS['client|unpause'], kind: 'barrier', run: unpause },
-  { ...CONNECTION_ROWS['client|unblock'], kind: 'local', run: unblock },
-  { ...CONNECTION_ROWS['client|reply'], kind: 'barrier', run: reply },
+  { ...CLIENT_ROWS['client|unpause'], kind: 'barrier', run: unpause },
+  { ...CLIENT_ROWS['client|unblock'], kind: 'local', run: unblock },
+  { ...CLIENT_ROWS['client|reply'], kind: 'barrier', run: reply },
   {
-    ...CONNECTION_ROWS['client|no-evict'],
+    ...CLIENT_ROWS['client|no-evict'],
     kind: 'local',
     differs: 'no client is ever evicted; it is only shown',
     run: noEvict,
   },
   ...trackingCommands,
-  { ...CONNECTION_ROWS['client|help'], kind: 'local', run: () => helpLines('CLIENT', HELP) },
+  { ...CLIENT_ROWS['client|help'], kind: 'local', run: () => helpLines('CLIENT', HELP) },
 ];
 
 export const clientCommand: ServerCommand = {
-  ...CONNECTION_ROWS.client,
+  ...CLIENT_ROWS.client,
   kind: 'local',
   subcommands,
   run: () => wrongArity('client'),

@@ -6,7 +6,7 @@
 import { parseInteger } from '../kv/integer.ts';
 import { latin1 } from '../lib/bytes.ts';
 import { ErrorReply, MapReply, OK, type Reply, SetReply } from '../resp/reply.ts';
-import { CONNECTION_ROWS } from './connection-rows.ts';
+import { CLIENT_ROWS } from './client-rows.ts';
 import type { Call, ServerCommand } from './context.ts';
 import { bulk, SYNTAX_ERROR } from './replies.ts';
 
@@ -72,12 +72,12 @@ const TRACKING_INFO = new MapReply([
 
 export const trackingCommands: readonly ServerCommand[] = [
   {
-    ...CONNECTION_ROWS['client|tracking'],
+    ...CLIENT_ROWS['client|tracking'],
     kind: 'local',
     differs: 'only OFF: clients are not told which keys have changed',
     run: tracking,
   },
-  { ...CONNECTION_ROWS['client|trackinginfo'], kind: 'local', run: () => TRACKING_INFO },
-  { ...CONNECTION_ROWS['client|caching'], kind: 'local', run: () => NOT_TRACKING },
-  { ...CONNECTION_ROWS['client|getredir'], kind: 'local', run: () => -1 },
+  { ...CLIENT_ROWS['client|trackinginfo'], kind: 'local', run: () => TRACKING_INFO },
+  { ...CLIENT_ROWS['client|caching'], kind: 'local', run: () => NOT_TRACKING },
+  { ...CLIENT_ROWS['client|getredir'], kind: 'local', run: () => -1 },
 ];

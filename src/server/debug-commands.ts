@@ -24,7 +24,7 @@ import type { Call, ServerCommand, ServerContext } from './context.ts';
 import { bulk, helpLines, subcommandSyntaxError } from './replies.ts';
 import { notSaved } from './save-commands.ts';
 
-const NOT_ALLOWED = new ErrorReply(
+export const DEBUG_NOT_ALLOWED = new ErrorReply(
   'ERR',
   'DEBUG command not allowed. If the enable-debug-command option is set to "local", you can run it from a local ' +
     'connection, otherwise you need to set this option in the configuration file, and then restart the server.',
@@ -41,8 +41,7 @@ interface Subcommand {
 }
 
 function debug(call: Call): Reply | undefined {
-  const { argv, client, server } = call;
-  if (!isAllowed(server, client)) return NOT_ALLOWED;
+  const { argv } = call;
   const subcommand = SUBCOMMANDS.get(latin1(argv[1]!).toLowerCase());
   const args = argv.length - 2;
   if (subcommand === undefined || args < subcommand.argsMin || args > subcommand.argsMax) {
@@ -51,7 +50,8 @@ function debug(call: Call): Reply | undefined {
   return subcommand.run(call);
 }
 
-function isAllowed({ config }: ServerContext, { address }: Client): boolean {
+/** The door asks, before it queues the command for EXEC. */
+export function allowsDebug({ config }: ServerContext, { address }: Client): boolean {
   const allowed = config.enableDebugCommand;
   return allowed === 'yes' || (allowed === 'local' && /^(127\.|\[::1\]|\[::ffff:127\.)/.test(address));
 }

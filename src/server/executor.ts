@@ -10,6 +10,7 @@ import type { Client } from '../resp/client.ts';
 import { ErrorReply } from '../resp/reply.ts';
 import type { Request, RequestHandler, RequestKind } from '../resp/request.ts';
 import type { AnyCommand, ServerContext } from './context.ts';
+import { allowsDebug, DEBUG_NOT_ALLOWED } from './debug-commands.ts';
 import { refusedToMonitor } from './monitor.ts';
 import { DISK_FULL, quoted, wrongArity } from './replies.ts';
 import type { Known, Transactions } from './transactions.ts';
@@ -36,7 +37,7 @@ export class Executor implements RequestHandler {
   classify(argv: readonly Uint8Array[], client: Client): RequestKind {
     const known = this.#find(argv);
     // What will be refused is answered at once.
-    if (known instanceof ErrorReply || refusal(known, argv, client) !== undefined) return 'local';
+    if (known instanceof ErrorReply || this.#refusal(known, argv, client) !== undefined) return 'local';
     const { command } = known;
     const transactions = this.#transactions;
     if (transactions.queues(client, command)) return 'local';
@@ -50,7 +51,7 @@ export class Executor implements RequestHandler {
     const transactions = this.#transactions;
     if (!pause.active || client.monitoring) return false;
     const known = this.#find(argv);
-    if (known instanceof ErrorReply || refusal(known, argv, client) !== undefined) return false;
+    if (known instanceof ErrorReply || this.#refusal(known, argv, client) !== undefined) return false;
     return pause.holds(known.command, known.command.name === 'exec' && transactions.writes(client));
   }
 
@@ -59,17 +60,18 @@ export class Executor implements RequestHandler {
     const { stats } = this.#server;
     const transactions = this.#transactions;
     const known = this.#find(argv);
+    client.lastCommand = known instanceof ErrorReply ? 'NULL' : known.fullName;
     if (known instanceof ErrorReply) {
       stats.countError(known);
-      transactions.refused(client);
+      transactions.broken(client);
       request.resolve(known);
       return;
     }
-    const refused = refusal(known, argv, client);
+    const refused = this.#refusal(known, argv, client);
     if (refused !== undefined) {
-      known.counter.reject(refused);
-      transactions.refused(client);
-      request.resolve(refused);
+      const reply = transactions.refused(request, known, refused);
+      known.counter.reject(reply);
+      request.resolve(reply);
     } else if (transactions.queues(client, known.command)) {
       const queued = transactions.queue(known, request);
       if (queued instanceof ErrorReply) known.counter.reject(queued);
@@ -106,6 +108,14 @@ export class Executor implements RequestHandler {
     return { command, fullName, counter: this.#server.stats.counterOf(fullName, command) };
   }
 
+  /** In Redis's order: the subcommand is found before the password is asked for. */
+  #refusal({ command, fullName }: Known, argv: readonly Uint8Array[], client: Client): ErrorReply | undefined {
+    if (!arityFits(command, argv.length)) return wrongArity(fullName);
+    if (command.name === 'debug' && !allowsDebug(this.#server, client)) return DEBUG_NOT_ALLOWED;
+    if (!client.authenticated && !command.flags.includes('no_auth')) return NO_AUTH;
+    return refusedToMonitor(client, command);
+  }
+
   #carryOut({ command, fullName, counter }: Known, request: Request): void {
     const { argv, client } = request;
     const { replica, monitors } = this.#server;
@@ -130,13 +140,6 @@ export class Executor implements RequestHandler {
       }
     }
   }
-}
-
-/** In Redis's order: the subcommand is found before the password is asked for. */
-function refusal(known: Known, argv: readonly Uint8Array[], client: Client): ErrorReply | undefined {
-  if (!arityFits(known.command, argv.length)) return wrongArity(known.fullName);
-  if (!client.authenticated && !known.command.flags.includes('no_auth')) return NO_AUTH;
-  return refusedToMonitor(client, known.command);
 }
 
 function arityFits(command: { arity: number }, argc: number): boolean {

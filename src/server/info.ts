@@ -13,6 +13,7 @@ import { SERVER_ROWS } from './server-rows.ts';
 /** What `hz` is in Redis: how often a server looks after itself, per second. */
 const HOUSEKEEPING_HZ = 1;
 const SECONDS_PER_DAY = 86_400;
+const REPLICATION_ID_LENGTH = 40;
 
 type Fields = Record<string, string | number>;
 type Section = (server: ServerContext) => Fields;
@@ -257,8 +258,20 @@ function statsSection(server: ServerContext): Fields {
 }
 
 function replicationSection(server: ServerContext): Fields {
-  const { raft } = server.replica;
-  const offset = { master_repl_offset: raft.log.commitIndex };
+  const { replica } = server;
+  const { raft } = replica;
+  // The log is the backlog: whoever was away gets from it what it missed.
+  const common = {
+    master_failover_state: 'no-failover',
+    master_replid: server.clusterId.padStart(REPLICATION_ID_LENGTH, '0'),
+    master_replid2: '0'.repeat(REPLICATION_ID_LENGTH),
+    master_repl_offset: raft.log.commitIndex,
+    second_repl_offset: -1,
+    repl_backlog_active: 1,
+    repl_backlog_size: 0,
+    repl_backlog_first_byte_offset: raft.log.compactedIndex + 1,
+    repl_backlog_histlen: raft.log.lastIndex - raft.log.compactedIndex,
+  };
   if (raft.role === 'leader') {
     const followers = server.members.filter((member) => member !== server.self);
     const lines = followers.map((member, i) => {
@@ -270,7 +283,7 @@ function replicationSection(server: ServerContext): Fields {
         `ip=${member.host},port=${member.port},state=${state},offset=${offset},lag=${lag}`,
       ];
     });
-    return { role: 'master', connected_slaves: followers.length, ...Object.fromEntries(lines), ...offset };
+    return { role: 'master', connected_slaves: followers.length, ...Object.fromEntries(lines), ...common };
   }
   const leader = server.members.find((member) => member.id === raft.leaderId);
   return {
@@ -280,9 +293,13 @@ function replicationSection(server: ServerContext): Fields {
     master_link_status: leader !== undefined && server.peerStatus(leader.id).connected ? 'up' : 'down',
     master_last_io_seconds_ago: leader === undefined ? -1 : silenceSeconds(server, leader),
     master_sync_in_progress: 0,
+    slave_read_repl_offset: raft.log.lastIndex,
+    slave_repl_offset: replica.stateMachine.appliedIndex,
+    slave_priority: 100,
     slave_read_only: 0,
+    replica_announced: 1,
     connected_slaves: 0,
-    ...offset,
+    ...common,
   };
 }
 
@@ -294,7 +311,12 @@ function silenceSeconds(server: ServerContext, member: Member): number {
 
 function cpuSection({ system }: ServerContext): Fields {
   const { userSeconds, systemSeconds } = system.cpu();
-  return { used_cpu_sys: systemSeconds.toFixed(6), used_cpu_user: userSeconds.toFixed(6) };
+  return {
+    used_cpu_sys: systemSeconds.toFixed(6),
+    used_cpu_user: userSeconds.toFixed(6),
+    used_cpu_sys_children: '0.000000',
+    used_cpu_user_children: '0.000000',
+  };
 }
 
 function commandstatsSection({ stats }: ServerContext): Fields {

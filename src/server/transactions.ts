@@ -40,10 +40,6 @@ const EXEC_WITHOUT = new ErrorReply('ERR', 'EXEC without MULTI');
 const DISCARD_WITHOUT = new ErrorReply('ERR', 'DISCARD without MULTI');
 const NOT_ALLOWED = new ErrorReply('ERR', 'Command not allowed inside a transaction');
 const ABORTED = new ErrorReply('EXECABORT', 'Transaction discarded because of previous errors.');
-const DISK_FULL_ABORT = new ErrorReply(
-  'EXECABORT',
-  `Transaction discarded because of: ${DISK_FULL.code} ${DISK_FULL.message}`,
-);
 const TOO_LARGE = new ErrorReply('ERR', 'Transaction is larger than client-query-buffer-limit');
 const TOO_MANY_WATCHED = new ErrorReply('ERR', 'Too many watched keys');
 const WATCHED_MAX = 100_000;
@@ -108,8 +104,19 @@ export class Transactions implements TransactionState {
   }
 
   /** What the client sent could not even be queued. */
-  refused(client: Client): void {
+  broken(client: Client): void {
     if (client.queued >= 0) this.#stateOf(client).broken = true;
+  }
+
+  /** The same, of a command that exists. An EXEC that is refused ends the transaction: what it gives is returned. */
+  refused({ argv, client }: Request, { command, fullName }: Known, error: ErrorReply): ErrorReply {
+    if (command.name !== 'exec') {
+      this.broken(client);
+      return error;
+    }
+    this.drop(client);
+    this.#server.monitors.show(client, command, fullName, argv);
+    return abortedBecauseOf(error);
   }
 
   queue(known: Known, { argv, bytes, client }: Request): Reply {
@@ -174,7 +181,7 @@ export class Transactions implements TransactionState {
     const full = this.writes(client) && this.#server.replica.diskFull;
     if (broken || full) {
       this.drop(client);
-      return request.resolve(broken ? ABORTED : DISK_FULL_ABORT);
+      return request.resolve(broken ? ABORTED : abortedBecauseOf(DISK_FULL));
     }
     // With others behind it in flight the client is out of the transaction now; else when all is done.
     if (onlyData) this.drop(client);
@@ -195,6 +202,12 @@ export class Transactions implements TransactionState {
     if (commands.length === 0 && watched.length === 0) finish([]);
     else this.#server.replica.transact({ watched, commands }, { resolve: finish });
   }
+}
+
+/** Redis names every code but the one that says nothing. */
+function abortedBecauseOf({ code, message }: ErrorReply): ErrorReply {
+  const cause = code === 'ERR' ? message : `${code} ${message}`;
+  return new ErrorReply('EXECABORT', `Transaction discarded because of: ${cause}`);
 }
 
 /** Those for the log, each with the database that is selected where it stands. */
@@ -253,7 +266,6 @@ class Execution implements RequestOwner {
     const { command, fullName, counter } = known;
     const call = new Request(this, this.#client, argv, 0);
     call.state = 'started';
-    this.#client.lastCommand = fullName;
     counter.begin(call);
     if (command.kind === 'local' || command.kind === 'barrier') {
       const reply = command.run({ argv, client: this.#client, server: this.#server, request: call });

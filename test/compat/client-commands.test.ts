@@ -238,6 +238,8 @@ describe('MONITOR', () => {
     const lines = await monitor.send(['MONITOR']).replies(1);
     client.send(...steps, ['ECHO', 'the end']);
     while (!lines.at(-1)!.includes('"the end"')) lines.push(...(await monitor.replies(1)));
+    // A line tells that a command has started. What is left of it must not be in the way of the next test.
+    await client.replies(steps.length + 1);
     return plain(lines);
   }
 

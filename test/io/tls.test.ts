@@ -206,12 +206,19 @@ describe('a connection', () => {
 
 describe('who may connect', () => {
   test('with verify yes only who shows a certificate of the authority', async () => {
-    const door = await open(networkOf(server, { verify: 'yes' }), 'echo');
+    const reasons: unknown[] = [];
+    const log: Log = { ...quiet, verbose: (_, fields) => void reasons.push(fields?.reason) };
+    const door = await open(networkOf(server, { verify: 'yes' }, log), 'echo');
     expect(await visit(door, shown(client))).toBe(true);
     expect(await visit(door, {})).toBe(false);
     expect(await visit(door, shown(foreign))).toBe(false);
     expect(await visit(door, shown(authority.issue('late', { days: -1 })))).toBe(false);
     expect(door.accepted.length).toBe(1);
+    expect(reasons).toEqual([
+      'peer did not return a certificate',
+      'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+      'CERT_HAS_EXPIRED',
+    ]);
   });
 
   test('with verify optional also who shows none, but not who shows a bad one', async () => {
@@ -314,6 +321,18 @@ describe('strangers', () => {
     const { closed } = await lurk(door, '*1\r\n$4\r\nPING\r\n');
     await closed;
     expect(door.accepted).toEqual([]);
+  });
+
+  test('they go with the listener, and those who are in stay', async () => {
+    const door = await open(networkOf(server, { verify: 'no' }, log), 'echo');
+    const { closed } = await lurk(door);
+    const mine = dial(networkOf(server), door);
+    await mine.did('connect');
+    await door.first;
+    door.listener.close();
+    await closed;
+    mine.connection.write(Buffer.from('still here'));
+    await mine.until(({ received }) => received === 'still here');
   });
 
   test('of too many the one who has been there longest goes', async () => {

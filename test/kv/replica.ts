@@ -9,7 +9,9 @@ import {
   encodeOpenSessionOp,
   encodeRun,
   encodeSkipOp,
+  encodeTransactionOp,
   NO_SESSION,
+  type Transaction,
 } from '../../src/kv/batch.ts';
 import type { Checkpoint } from '../../src/kv/checkpoint.ts';
 import { type KvOptions, KvStateMachine } from '../../src/kv/state-machine.ts';
@@ -19,11 +21,19 @@ import type { Entry } from '../../src/raft/types.ts';
 import type { Reply } from '../../src/resp/reply.ts';
 import { MemoryStore } from './memory-store.ts';
 
+export type CommandOp = { readonly kind: 'command'; readonly argv: readonly string[]; readonly db?: number };
 export type Op =
-  | { readonly kind: 'command'; readonly argv: readonly string[]; readonly db?: number }
+  | CommandOp
+  | TransactionOp
   | { readonly kind: 'skip' }
   | { readonly kind: 'advance' }
   | { readonly kind: 'open'; readonly nonce: number };
+
+export interface TransactionOp {
+  readonly kind: 'transaction';
+  readonly watched: readonly { readonly db?: number; readonly key: string; readonly version: number }[];
+  readonly commands: readonly CommandOp[];
+}
 
 export interface Run {
   readonly session: number;
@@ -35,14 +45,24 @@ export function bytesOf(argv: readonly string[]): Uint8Array[] {
   return argv.map(fromLatin1);
 }
 
-export function command(...argv: string[]): Op {
+export function command(...argv: string[]): CommandOp {
   return { kind: 'command', argv };
+}
+
+/** Of a client in database `db`. */
+export function commandIn(db: number, ...argv: string[]): CommandOp {
+  return { kind: 'command', argv, db };
+}
+
+export function transaction(...commands: CommandOp[]): TransactionOp {
+  return { kind: 'transaction', watched: [], commands };
 }
 
 export function runOf(run: Run): Uint8Array {
   const ops = new ByteWriter();
   for (const op of run.ops) {
     if (op.kind === 'command') encodeCommandOp(ops, op.db ?? 0, bytesOf(op.argv));
+    else if (op.kind === 'transaction') encodeTransactionOp(ops, transactionOf(op));
     else if (op.kind === 'skip') encodeSkipOp(ops);
     else if (op.kind === 'advance') encodeAdvanceOp(ops);
     else encodeOpenSessionOp(ops, op.nonce);
@@ -50,6 +70,13 @@ export function runOf(run: Run): Uint8Array {
   const writer = new ByteWriter();
   encodeRun(writer, { session: run.session, firstSeq: run.firstSeq, count: run.ops.length, ops: ops.view() });
   return writer.copy();
+}
+
+function transactionOf({ watched, commands }: TransactionOp): Transaction {
+  return {
+    watched: watched.map(({ db = 0, key, version }) => ({ db, key: fromLatin1(key), version })),
+    commands: commands.map(({ db = 0, argv }) => ({ db, argv: bytesOf(argv) })),
+  };
 }
 
 export function entryOf(index: number, atMs: number, runs: readonly Run[]): Entry {
