@@ -29,6 +29,7 @@ import type { Fetcher, KeyPlace } from './fetch.ts';
 import type { Reader } from './reader.ts';
 import { type Row, Rows } from './rows.ts';
 import { Scan, type ScanWorld } from './scan.ts';
+import { carriedOut } from './session-commands.ts';
 import type { Session, Sessions } from './sessions.ts';
 
 /** Keys fetched ahead of the operation that waits for its own. */
@@ -107,6 +108,8 @@ export class Applier {
   #pieces: Pieces | undefined;
   #transaction: RunningTransaction | undefined;
   #steps = 0;
+  /** Of the last operation, about. */
+  #keysUsed = 0;
 
   constructor(parts: ApplierParts) {
     this.#parts = parts;
@@ -232,7 +235,7 @@ export class Applier {
     const reply = this.#reply(kind);
     if (reply === undefined) return false;
     session.lastSeq = seq;
-    this.#parts.world.keyspace.evict();
+    this.#parts.world.keyspace.evict(this.#keysUsed);
     this.#parts.observer.applied(session.id, seq, reply);
     return true;
   }
@@ -248,6 +251,14 @@ export class Applier {
   #beginOperation(): void {
     this.#opCount++;
     this.#parts.world.moment.version = this.#opCount;
+  }
+
+  /** While an operation is half carried out, nobody else reads. */
+  #halfWritten(half: boolean): void {
+    const { world, reader } = this.#parts;
+    world.keyspace.halfWritten = half;
+    if (half) reader.hold();
+    else reader.release();
   }
 
   // One command
@@ -269,18 +280,18 @@ export class Applier {
     const argv: Uint8Array[] = [name];
     for (let i = 1; i < cursor.argc; i++) argv.push(cursor.arg(i));
     this.#steps += cursor.argc;
+    this.#keysUsed = cursor.argc;
     this.#beginOperation();
     return command.run(this.#writers[cursor.db]!, argv);
   }
 
   #commandInPieces({ command, name }: Row<WriteCommand>): Reply | undefined {
     const cursor = this.#cursor;
-    const { reader, later } = this.#parts;
+    const { world, later } = this.#parts;
     if (this.#pieces === undefined) {
       this.#beginOperation();
       this.#pieces = { next: 1, sum: 0 };
-      this.#parts.world.keyspace.halfWritten = true;
-      reader.hold();
+      this.#halfWritten(true);
     }
     const pieces = this.#pieces;
     const end = Math.min(pieces.next + PIECE_ARGUMENTS, cursor.argc);
@@ -297,12 +308,12 @@ export class Applier {
     if (command.pieces === 'sum') pieces.sum += reply as number;
     pieces.next = end;
     if (end < cursor.argc) {
+      world.keyspace.evict(places.length);
       later(() => this.#continue());
       return undefined;
     }
     this.#pieces = undefined;
-    this.#parts.world.keyspace.halfWritten = false;
-    reader.release();
+    this.#halfWritten(false);
     return command.pieces === 'sum' ? pieces.sum : reply;
   }
 
@@ -313,13 +324,16 @@ export class Applier {
     if (this.#transaction === undefined) {
       const places: KeyPlace[] = watched.map(({ db, key }) => ({ db, name: latin1(key) }));
       // Behind a SWAPDB the keys of a database are those of another.
-      const anyDb = commands.some(({ argv }) => this.#rows.inTransaction(argv).name === 'swapdb');
+      const anyDb = commands.some(
+        ({ argv }) => carriedOut(this.#rows.inTransaction(argv).name, argv) === 'swapdb',
+      );
       for (const command of commands) this.#addTransactionKeys(places, command, anyDb);
       if (!this.#haveAll(places)) {
         this.#fetch(places);
         return undefined;
       }
       this.#steps += places.length;
+      this.#keysUsed = places.length;
       this.#beginOperation();
       const untouched = watched.every(
         ({ db, key, version }) => this.#readers[db]!.versionOf(key) === version,
@@ -337,6 +351,8 @@ export class Applier {
       const row = this.#rows.inTransaction(argv);
       running.next++;
       if (row.kind === 'write') {
+        // Each has a version of its own: the sessions of clients are named and ordered by it.
+        this.#beginOperation();
         running.replies.push(row.run(this.#writers[db]!, argv));
       } else if (!wanted) {
         running.replies.push(null);
@@ -344,7 +360,7 @@ export class Applier {
         running.replies.push(row.run(this.#readers[db]!, argv));
       } else {
         running.scanning = true;
-        const scan = new Scan(this.#parts.scanWorld, db, 0);
+        const scan = new Scan(this.#parts.scanWorld, db, 0, 'in a transaction');
         let returned = false;
         row.run(scan, argv, (reply) => {
           assert(reply !== undefined, 'a scan at the time of the log has a reply');
@@ -354,13 +370,13 @@ export class Applier {
         });
         returned = true;
         if (running.scanning) {
-          this.#parts.reader.hold();
+          this.#halfWritten(true);
           return undefined;
         }
       }
     }
     this.#transaction = undefined;
-    this.#parts.reader.release();
+    this.#halfWritten(false);
     return running.replies;
   }
 

@@ -53,8 +53,8 @@ export interface Transaction {
   readonly commands: readonly TransactionCommand[];
 }
 
-/** Whether there is such a command with so many arguments, the name, as typed, included. */
-export type Accepts = (name: string, argc: number, inTransaction: boolean) => boolean;
+/** Whether there is such a command with so many arguments, the name, as typed, included; `word` is the one behind it. */
+export type Accepts = (name: string, argc: number, inTransaction: boolean, word?: string) => boolean;
 
 /** A whole run, header included. */
 export type EncodedRun = Uint8Array;
@@ -188,8 +188,11 @@ function validCommand(reader: ByteReader, accepts: Accepts | undefined, inTransa
   const argc = reader.u32();
   if (argc === 0) return false;
   const name = reader.bytes();
-  for (let i = 1; i < argc; i++) reader.raw(reader.u32());
-  return accepts === undefined || accepts(name.toString('latin1'), argc, inTransaction);
+  const word = argc > 1 ? reader.bytes() : undefined;
+  for (let i = 2; i < argc; i++) reader.raw(reader.u32());
+  return (
+    accepts === undefined || accepts(name.toString('latin1'), argc, inTransaction, word?.toString('latin1'))
+  );
 }
 
 function validTransaction(reader: ByteReader, accepts: Accepts | undefined): boolean {

@@ -32,6 +32,7 @@ export class Checkpoint {
   readonly #group: GroupId;
   readonly #keyspace: Keyspace;
   readonly #frozen: Frozen;
+  #staleDue: readonly Uint8Array[];
   readonly #sessions: ClientSessions;
   readonly #sessionChanges: SessionChanges;
   readonly #meta: Uint8Array;
@@ -60,6 +61,7 @@ export class Checkpoint {
     this.#meta = place.meta;
     this.#events = events;
     this.#frozen = place.keyspace.freeze();
+    this.#staleDue = this.#frozen.staleDue;
     this.#sessions = place.sessions;
     this.#sessionChanges = place.sessions.freeze();
     this.#left = this.#frozen.spaces[0]!.records.entries();
@@ -69,6 +71,9 @@ export class Checkpoint {
   /** Puts up to `entries` entries into the batch, always the same one. Whether there are more. */
   fill(batch: StoreBatch, entries: number): boolean {
     assert(this.#state === 'filling', 'a checkpoint is filled until it is full', this.#state);
+    // First, since what was stale may be put again.
+    for (const stored of this.#staleDue) batch.delete(stored);
+    this.#staleDue = [];
     for (let left = entries; left > 0; ) {
       const next = this.#left.next();
       if (next.done === true) {
@@ -111,8 +116,9 @@ export class Checkpoint {
       this.#absent.push({ space, name, record });
     }
     const { expireAtMs, storedDueMs } = record;
-    if (storedDueMs === expireAtMs) return;
-    if (storedDueMs !== NEVER) batch.delete(storedKeys.due(name, storedDueMs));
+    if (storedDueMs !== NEVER && storedDueMs !== expireAtMs)
+      batch.delete(storedKeys.due(name, storedDueMs));
+    // Also when it should be there already: the checkpoint that was to write it may have failed.
     if (expireAtMs !== NEVER) batch.put(storedKeys.due(name, expireAtMs), NOTHING);
   }
 
@@ -121,7 +127,6 @@ export class Checkpoint {
       if (value === undefined) batch.delete(fromLatin1(key));
       else batch.put(fromLatin1(key), value);
     }
-    for (const stored of this.#frozen.staleDue) batch.delete(stored);
     batch.put(metaKey(this.#group), this.#meta);
     this.#state = 'full';
     return false;

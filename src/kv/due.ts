@@ -99,7 +99,7 @@ export class DueKeys {
     if (record?.present === true && hasExpired(record.expireAtMs, nowMs)) return true;
     const unsaved = space.dirty.has(key.name) || space.frozen?.has(key.name) === true;
     // Left by a checkpoint that failed.
-    if (record !== undefined && !unsaved) keyspace.noteStaleDue(key.stored);
+    if ((record !== undefined || space.complete) && !unsaved) keyspace.noteStaleDue(key.stored);
     return false;
   }
 }

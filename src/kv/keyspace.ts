@@ -23,8 +23,9 @@ import { absentRecord, decodeStored, type KeyRecord, presentRecord, type RecordF
 import { type Records, Space } from './space.ts';
 import { garbageRanges, type KeyRange } from './stored-keys.ts';
 
-/** Looked at per call of `evict`: more than one insertion needs, few enough that no call is slow. */
-const EVICTION_STEPS_MAX = 16;
+/** Looked at per call of `evict`, and for each key of the operation: more than an insertion needs. */
+const EVICTION_STEPS_MIN = 16;
+const EVICTION_STEPS_PER_KEY = 4;
 /** Absent records let go per call of `evict`, when memory is complete and does not need them. */
 const FORGOTTEN_PER_CALL = 4;
 /** A Map of V8 ends at 2^24 entries. */
@@ -323,11 +324,12 @@ export class Keyspace {
     }
   }
 
-  /** A bounded step towards the bound on memory. After each operation. */
-  evict(): void {
+  /** A bounded step towards the bound on memory. After each operation, with the number of its keys. */
+  evict(keysUsed: number): void {
     if (this.#savedAbsentLeft > 0) this.#forgetAbsent();
     if (this.#bytes <= this.#memoryBytesMax && this.#count <= RECORDS_MAX) return;
-    for (let step = 0; step < EVICTION_STEPS_MAX; step++) {
+    const steps = EVICTION_STEPS_MIN + EVICTION_STEPS_PER_KEY * keysUsed;
+    for (let step = 0; step < steps; step++) {
       if (this.#bytes <= this.#memoryBytesMax && this.#count <= RECORDS_MAX) return;
       this.#moveHand();
     }

@@ -11,7 +11,7 @@ import { crc32 } from '../lib/checksum.ts';
 import { ConfigError, CorruptionError } from '../lib/errors.ts';
 import { DATABASES } from './batch.ts';
 
-const META_FORMAT = 1;
+const META_FORMAT = 2;
 
 export interface DatabaseMeta {
   /** The number of the space that its keys are in. */

@@ -67,7 +67,7 @@ export class Reader {
     const places = this.#placesOf(query);
     if (places.every(({ db, name }) => keyspace.has(db, name))) {
       const reply = this.#run(command, query, places);
-      keyspace.evict();
+      keyspace.evict(places.length);
       done(reply);
       return;
     }

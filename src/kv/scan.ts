@@ -44,12 +44,17 @@ export class Scan implements KeyScan {
   readonly #world: ScanWorld;
   readonly #db: number;
   readonly #nowMs: number;
+  readonly #alone: boolean;
 
-  /** `nowMs`: by the clock of who asks; 0 to go by the log's time alone. */
-  constructor(world: ScanWorld, db: number, nowMs: number) {
+  /**
+   * `nowMs`: by the clock of who asks; 0 to go by the log's time alone. In a transaction it sees what that has done so
+   * far; alone it waits until nothing is half done.
+   */
+  constructor(world: ScanWorld, db: number, nowMs: number, where: 'alone' | 'in a transaction' = 'alone') {
     this.#world = world;
     this.#db = db;
     this.#nowMs = nowMs;
+    this.#alone = where === 'alone';
   }
 
   get size(): number {
@@ -67,7 +72,7 @@ export class Scan implements KeyScan {
     // One more than wanted tells whether the last position is complete.
     store.range({ ...space.storedKeys.dataFrom(from), limit: keysMax + 1 }, (error, entries) => {
       if (error !== null) return this.#world.onFatal(error);
-      if (keyspace.era !== era || keyspace.halfWritten) return this.page(from, keysMax, done);
+      if (this.#isStale(era)) return this.page(from, keysMax, done);
       const stored = this.#decode(() => entries.map(decodeEntry));
       if (stored === undefined) return;
       if (entries.length <= keysMax)
@@ -86,6 +91,12 @@ export class Scan implements KeyScan {
     });
   }
 
+  /** What was asked of the store in `era` does not fit what memory shows now. */
+  #isStale(era: number): boolean {
+    const { keyspace } = this.#world;
+    return keyspace.era !== era || (this.#alone && keyspace.halfWritten);
+  }
+
   /** All that the store has at one position; undefined when the world has changed meanwhile. */
   #completePosition(
     space: Space,
@@ -93,11 +104,11 @@ export class Scan implements KeyScan {
     era: number,
     done: (stored: Found[] | undefined) => void,
   ): void {
-    const { keyspace, store, onFatal } = this.#world;
+    const { store, onFatal } = this.#world;
     store.range({ ...space.storedKeys.dataAt(position), limit: SAME_POSITION_MAX }, (error, entries) => {
       if (error !== null) return onFatal(error);
       const stored = this.#decode(() => entries.map(decodeEntry));
-      if (stored !== undefined) done(keyspace.era === era && !keyspace.halfWritten ? stored : undefined);
+      if (stored !== undefined) done(this.#isStale(era) ? undefined : stored);
     });
   }
 

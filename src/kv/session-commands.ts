@@ -13,6 +13,7 @@ const NOT_A_WRITE = new ErrorReply(
   'ERR',
   'HSTORE.DO takes a command that writes; one that only reads can be sent again as it is',
 );
+const SESSION_INSIDE = new ErrorReply('ERR', 'HSTORE.DO takes neither HSTORE.DO nor HSTORE.SESSION');
 /** HSTORE.DO session seq ack command ...: what comes before the command. */
 const DO_PREFIX = 4;
 
@@ -102,10 +103,15 @@ const DO = {
   ],
 } as const satisfies Partial<WriteCommand>;
 
+/** What `argv` carries out, by its name in lower case: of HSTORE.DO the command inside. `name`: of the row of `argv`. */
+export function carriedOut(name: string, argv: readonly Uint8Array[]): string {
+  return name === DO.name ? latin1(argv[DO_PREFIX]!).toLowerCase() : name;
+}
+
 /** `find`: a write command by its name in lower case. */
 export function sessionCommands(find: FindWrite): readonly WriteCommand[] {
   const innerOf = (argv: readonly Uint8Array[]): WriteCommand | undefined => {
-    const inner = find(latin1(argv[DO_PREFIX]!).toLowerCase());
+    const inner = find(carriedOut(DO.name, argv));
     return inner?.internal === true ? undefined : inner;
   };
 
@@ -113,6 +119,8 @@ export function sessionCommands(find: FindWrite): readonly WriteCommand[] {
     if (parseDo(argv) === undefined) return BAD_NUMBERS;
     const inner = innerOf(argv);
     if (inner === undefined) return NOT_A_WRITE;
+    // When the reply comes, the session that is to keep it must still be there.
+    if (inner.name === DO.name || inner.name === SESSION.name) return SESSION_INSIDE;
     const argc = argv.length - DO_PREFIX;
     if (inner.arity >= 0 ? argc !== inner.arity : argc < -inner.arity) return wrongArity(inner.name);
     return inner.check?.(argv.slice(DO_PREFIX));

@@ -53,8 +53,12 @@ function findWrite(name: string): WriteCommand | undefined {
  * Whether there is such a command with so many arguments, the name included: for `validateRun`. By itself in a run it
  * must write; in a transaction it may be any command on data.
  */
-export function accepts(name: string, argc: number, inTransaction: boolean): boolean {
-  const row = dataCommands.get(name.toLowerCase());
-  if (row === undefined || (row.kind !== 'write' && !inTransaction)) return false;
+export function accepts(name: string, argc: number, inTransaction: boolean, word = ''): boolean {
+  const found = dataCommands.get(name.toLowerCase());
+  if (found === undefined || (found.kind !== 'write' && !inTransaction)) return false;
+  const subcommand = word.toLowerCase();
+  const row =
+    found.subcommands === undefined ? found : found.subcommands.find((other) => other.name === subcommand);
+  if (row === undefined) return false;
   return row.arity >= 0 ? argc === row.arity : argc >= -row.arity;
 }
