@@ -57,7 +57,7 @@ export async function serverMode(
     const onFatal = (error: Error): void => die(env, config, EXIT_FAILURE, 'this server cannot go on', error);
     running = await startServer(env, config, { version, onFatal, onShutdown: stop });
   } catch (error) {
-    if (isBug(error)) throw error;
+    if (isBug(error)) die(env, config, EXIT_BUG, 'a bug in hstore has kept this server from starting', error);
     if (config.logfile !== '') env.log.warning('cannot start', { error: failureLine(error) });
     console.error(`hstore: ${failureLine(error)}`);
     process.exit(EXIT_FAILURE);

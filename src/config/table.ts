@@ -160,9 +160,7 @@ const REDIS: readonly Directive[] = [
     type: SIZE,
     default: '512mb',
     change: 'runtime',
-    help:
-      'for data kept in memory; data beyond it stay on disk, and nothing is evicted; 0: no bound; CONFIG SET takes ' +
-      'effect at the next start',
+    help: 'for data kept in memory; data beyond it stay on disk, and nothing is evicted; 0: no bound',
   },
   {
     name: 'maxclients',

@@ -116,8 +116,7 @@ export class Checkpoint {
       this.#absent.push({ space, name, record });
     }
     const { expireAtMs, storedDueMs } = record;
-    if (storedDueMs !== NEVER && storedDueMs !== expireAtMs)
-      batch.delete(storedKeys.due(name, storedDueMs));
+    if (storedDueMs !== NEVER && storedDueMs !== expireAtMs) batch.delete(storedKeys.due(name, storedDueMs));
     // Also when it should be there already: the checkpoint that was to write it may have failed.
     if (expireAtMs !== NEVER) batch.put(storedKeys.due(name, expireAtMs), NOTHING);
   }

@@ -97,6 +97,13 @@ abstract class DatabaseView {
 }
 
 class ReadDatabase extends DatabaseView implements Database {
+  override get(key: Uint8Array): Value | undefined {
+    const value = super.get(key);
+    if (value === undefined) this.keyspace.lookups.misses++;
+    else this.keyspace.lookups.hits++;
+    return value;
+  }
+
   protected find(key: Uint8Array): KeyRecord | undefined {
     const record = this.keyspace.lookup(this.index, this.keyspace.name(key));
     return record === undefined || hasExpired(record.expireAtMs, this.nowMs) ? undefined : record;

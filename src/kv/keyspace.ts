@@ -50,12 +50,15 @@ export interface Frozen {
 
 export class Keyspace {
   readonly #group: GroupId;
-  readonly #memoryBytesMax: number;
+  /** Of records that the store has too, by estimate; more are let go in the course of the next operations. */
+  memoryBytesMax: number;
   #spaces: Space[];
   /** Replicated. */
   #nextSpace = DATABASES;
   #expiredCount = 0;
   #changeCount = 0;
+  /** Keys that reads have found, and not found. Not replicated. */
+  readonly lookups = { hits: 0, misses: 0 };
   /** An operation has been carried out in part: what is read now is no state of the data. */
   halfWritten = false;
 
@@ -82,7 +85,7 @@ export class Keyspace {
 
   constructor(group: GroupId, memoryBytesMax: number) {
     this.#group = group;
-    this.#memoryBytesMax = memoryBytesMax;
+    this.memoryBytesMax = memoryBytesMax;
     this.#spaces = Array.from({ length: DATABASES }, (_, db) => new Space(group, db));
   }
 
@@ -134,6 +137,16 @@ export class Keyspace {
   dbOf(space: Space): number | undefined {
     const db = this.#spaces.indexOf(space);
     return db < 0 ? undefined : db;
+  }
+
+  /** Of all the data, equal on all replicas that hold the same; 0 and 0 when there are none. */
+  get dataHash(): readonly [number, number] {
+    let [a, b] = [0, 0];
+    for (const [db, { hashA, hashB }] of this.#spaces.entries()) {
+      a = (a + Math.imul(hashA, 2 * db + 1)) | 0;
+      b = (b + Math.imul(hashB, 2 * db + 1)) | 0;
+    }
+    return [a, b];
   }
 
   /** Equal on all replicas at the same index. */
@@ -327,10 +340,10 @@ export class Keyspace {
   /** A bounded step towards the bound on memory. After each operation, with the number of its keys. */
   evict(keysUsed: number): void {
     if (this.#savedAbsentLeft > 0) this.#forgetAbsent();
-    if (this.#bytes <= this.#memoryBytesMax && this.#count <= RECORDS_MAX) return;
+    if (this.#bytes <= this.memoryBytesMax && this.#count <= RECORDS_MAX) return;
     const steps = EVICTION_STEPS_MIN + EVICTION_STEPS_PER_KEY * keysUsed;
     for (let step = 0; step < steps; step++) {
-      if (this.#bytes <= this.#memoryBytesMax && this.#count <= RECORDS_MAX) return;
+      if (this.#bytes <= this.memoryBytesMax && this.#count <= RECORDS_MAX) return;
       this.#moveHand();
     }
   }

@@ -151,6 +151,18 @@ export class KvStateMachine implements StateMachine {
   get memoryBytes(): number {
     return this.#keyspace.bytes + this.#clientSessions.bytes;
   }
+  /** For records in memory, by estimate. */
+  set memoryBytesMax(bytes: number) {
+    this.#keyspace.memoryBytesMax = bytes;
+  }
+  /** Keys that reads have found, and not found, in this process. */
+  get lookups(): { readonly hits: number; readonly misses: number } {
+    return this.#keyspace.lookups;
+  }
+  /** Hexadecimal, equal wherever the data are; zeros when there are none. Unlike `stateHash` it knows nothing else. */
+  get dataHash(): string {
+    return this.#keyspace.dataHash.map((word) => (word >>> 0).toString(16).padStart(8, '0')).join('');
+  }
   /** What the next checkpoint would write, roughly; without what a checkpoint under way is writing. */
   get dirtyBytes(): number {
     return this.#keyspace.dirtyBytes;

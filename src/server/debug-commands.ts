@@ -80,7 +80,7 @@ function log({ argv, server }: Call): Reply {
 function digest(call: Call): Reply | undefined {
   const { server, request } = call;
   const { stateMachine } = server.replica;
-  if (stateMachine.atRest) return stateMachine.stateHash().padStart(40, '0');
+  if (stateMachine.atRest) return stateMachine.dataHash.padStart(40, '0');
   server.clock.endOfTurn(() => {
     const reply = digest(call);
     if (reply !== undefined) request.resolve(reply);

@@ -40,7 +40,7 @@ export class Executor implements RequestHandler {
     if (known instanceof ErrorReply || this.#refusal(known, argv, client) !== undefined) return 'local';
     const { command } = known;
     const transactions = this.#transactions;
-    if (transactions.queues(client, command)) return 'local';
+    if (transactions.queues(client, known)) return 'local';
     if (command.name === 'exec') return transactions.kindOfExec(client);
     // All that goes over many turns is a read to the connection.
     return command.kind === 'scan' ? 'read' : command.kind;
@@ -72,7 +72,7 @@ export class Executor implements RequestHandler {
       const reply = transactions.refused(request, known, refused);
       known.counter.reject(reply);
       request.resolve(reply);
-    } else if (transactions.queues(client, known.command)) {
+    } else if (transactions.queues(client, known)) {
       const queued = transactions.queue(known, request);
       if (queued instanceof ErrorReply) known.counter.reject(queued);
       request.resolve(queued);
@@ -109,7 +109,11 @@ export class Executor implements RequestHandler {
   }
 
   /** In Redis's order: the subcommand is found before the password is asked for. */
-  #refusal({ command, fullName }: Known, argv: readonly Uint8Array[], client: Client): ErrorReply | undefined {
+  #refusal(
+    { command, fullName }: Known,
+    argv: readonly Uint8Array[],
+    client: Client,
+  ): ErrorReply | undefined {
     if (!arityFits(command, argv.length)) return wrongArity(fullName);
     if (command.name === 'debug' && !allowsDebug(this.#server, client)) return DEBUG_NOT_ALLOWED;
     if (!client.authenticated && !command.flags.includes('no_auth')) return NO_AUTH;

@@ -235,6 +235,8 @@ function statsSection(server: ServerContext): Fields {
     sync_partial_ok: 0,
     sync_partial_err: 0,
     expired_keys: totals.expiredKeys,
+    keyspace_hits: totals.keyspaceHits,
+    keyspace_misses: totals.keyspaceMisses,
     expired_stale_perc: '0.00',
     expired_time_cap_reached_count: 0,
     evicted_keys: 0,

@@ -115,6 +115,9 @@ class Server implements RunningServer, ServerContext {
     this.startedAt = { monotonicMs: env.clock.monotonicMs(), wallMs: env.clock.wallMs() };
     this.#executor = new Executor(this, this.transactions);
     this.#outputLimits = config.clientOutputBufferLimits;
+    config.onChange('maxmemory', () => {
+      if (this.#replica !== undefined) this.#replica.stateMachine.memoryBytesMax = memoryBytesMax(config);
+    });
     config.onChange('client-output-buffer-limit', () => {
       this.#outputLimits = config.clientOutputBufferLimits;
     });
@@ -147,7 +150,14 @@ class Server implements RunningServer, ServerContext {
       bytesIn += client.bytesIn;
       bytesOut += client.bytesOut;
     }
-    return { bytesIn, bytesOut, expiredKeys: this.replica.stateMachine.expiredCount };
+    const { expiredCount, lookups } = this.replica.stateMachine;
+    return {
+      bytesIn,
+      bytesOut,
+      expiredKeys: expiredCount,
+      keyspaceHits: lookups.hits,
+      keyspaceMisses: lookups.misses,
+    };
   }
 
   rewriteConfigFile(done: (error: Error | null) => void): void {
@@ -229,7 +239,7 @@ class Server implements RunningServer, ServerContext {
         heartbeatIntervalMs: config.heartbeatIntervalMs,
       },
       walSegmentBytes: config.walSegmentBytes,
-      memoryBytesMax: config.maxmemory === 0 ? Number.POSITIVE_INFINITY : config.maxmemory,
+      memoryBytesMax: memoryBytesMax(config),
       commandTimeoutMs: config.commandTimeoutMs,
       reads: config.reads,
       checkpoints: DEFAULT_CHECKPOINTS,
@@ -367,6 +377,11 @@ class Server implements RunningServer, ServerContext {
     this.#links?.stop();
     await this.#store?.close();
   }
+}
+
+/** 0 is no bound, as in Redis. */
+function memoryBytesMax({ maxmemory }: Config): number {
+  return maxmemory === 0 ? Number.POSITIVE_INFINITY : maxmemory;
 }
 
 function isLoopback(host: string): boolean {

@@ -84,6 +84,8 @@ export interface RunningTotals {
   readonly bytesIn: number;
   readonly bytesOut: number;
   readonly expiredKeys: number;
+  readonly keyspaceHits: number;
+  readonly keyspaceMisses: number;
 }
 
 /** Per second, in the last interval between two samples. */
@@ -119,7 +121,7 @@ export class Stats {
   /** Of closed connections, less what had been counted of open ones at the last reset. */
   #bytesIn = 0;
   #bytesOut = 0;
-  #expiredKeysBefore = 0;
+  #before = { expiredKeys: 0, keyspaceHits: 0, keyspaceMisses: 0 };
   #sample: Sample | undefined;
 
   constructor(clock: Clock, config: Config) {
@@ -187,7 +189,9 @@ export class Stats {
     return {
       bytesIn: this.#bytesIn + running.bytesIn,
       bytesOut: this.#bytesOut + running.bytesOut,
-      expiredKeys: running.expiredKeys - this.#expiredKeysBefore,
+      expiredKeys: running.expiredKeys - this.#before.expiredKeys,
+      keyspaceHits: running.keyspaceHits - this.#before.keyspaceHits,
+      keyspaceMisses: running.keyspaceMisses - this.#before.keyspaceMisses,
     };
   }
 
@@ -222,7 +226,7 @@ export class Stats {
     for (const counter of this.commands.values()) counter.reset();
     this.#bytesIn = -running.bytesIn;
     this.#bytesOut = -running.bytesOut;
-    this.#expiredKeysBefore = running.expiredKeys;
+    this.#before = running;
     this.#sample = undefined;
     this.rates = { commands: 0, bytesIn: 0, bytesOut: 0 };
   }

@@ -17,7 +17,7 @@
 import type { TransactionCommand, WatchedKey } from '../kv/batch.ts';
 import { watchedVersions } from '../kv/internal-commands.ts';
 import { assert } from '../lib/assert.ts';
-import { bytesEqual } from '../lib/bytes.ts';
+import { latin1 } from '../lib/bytes.ts';
 import type { Client } from '../resp/client.ts';
 import { ErrorReply, OK, type Reply } from '../resp/reply.ts';
 import { Request, type RequestKind, type RequestOwner } from '../resp/request.ts';
@@ -56,7 +56,10 @@ interface State {
   queue: Queued[];
   /** A command could not be queued. */
   broken: boolean;
-  watched: WatchedKey[];
+  /** By database and key: a key is watched once, and from the first time. */
+  watched: Map<string, WatchedKey>;
+  /** As an operation of the log has them, like `Client.queuedBytes`: all of it must fit in one. */
+  watchedBytes: number;
 }
 
 function isOnData({ kind }: AnyCommand): boolean {
@@ -72,8 +75,8 @@ export class Transactions implements TransactionState {
   }
 
   /** Whether the command is to be queued, not carried out. */
-  queues(client: Client, command: AnyCommand): boolean {
-    return client.queued >= 0 && !NEVER_QUEUED.has(command.name);
+  queues(client: Client, { fullName }: Known): boolean {
+    return client.queued >= 0 && !NEVER_QUEUED.has(fullName);
   }
 
   /** Whether an EXEC of this client would write. */
@@ -91,7 +94,7 @@ export class Transactions implements TransactionState {
   #stateOf(client: Client): State {
     let state = this.#states.get(client);
     if (state === undefined) {
-      state = { queue: [], broken: false, watched: [] };
+      state = { queue: [], broken: false, watched: new Map(), watchedBytes: 0 };
       this.#states.set(client, state);
     }
     return state;
@@ -121,13 +124,15 @@ export class Transactions implements TransactionState {
 
   queue(known: Known, { argv, bytes, client }: Request): Reply {
     const state = this.#stateOf(client);
-    const fits = client.queuedBytes + bytes <= this.#server.config.clientQueryBufferLimit;
+    // What was typed without lengths takes more room in the log.
+    const cost = Math.max(bytes, commandBytes(argv));
+    const fits = state.watchedBytes + client.queuedBytes + cost <= this.#server.config.clientQueryBufferLimit;
     if (!fits || known.command.flags.includes('no_multi')) {
       state.broken = true;
       return fits ? NOT_ALLOWED : TOO_LARGE;
     }
     client.queued++;
-    client.queuedBytes += bytes;
+    client.queuedBytes += cost;
     // The arguments are views of what the socket gave, and stay here for longer.
     if (!state.broken) state.queue.push({ known, argv: argv.map((arg) => Uint8Array.from(arg)) });
     return 'QUEUED';
@@ -147,7 +152,9 @@ export class Transactions implements TransactionState {
   }
 
   unwatch(client: Client): Reply {
-    this.#stateOf(client).watched = [];
+    const state = this.#stateOf(client);
+    state.watched.clear();
+    state.watchedBytes = 0;
     return OK;
   }
 
@@ -155,15 +162,19 @@ export class Transactions implements TransactionState {
     if (client.queued >= 0) return WATCH_INSIDE;
     const state = this.#stateOf(client);
     const keys = argv.slice(1).map((key) => Uint8Array.from(key));
-    if (state.watched.length + keys.length > WATCHED_MAX) return TOO_MANY_WATCHED;
+    const bytes = state.watchedBytes + keys.reduce((sum, key) => sum + watchedKeyBytes(key), 0);
+    if (state.watched.size + keys.length > WATCHED_MAX) return TOO_MANY_WATCHED;
+    if (bytes > this.#server.config.clientQueryBufferLimit) return TOO_LARGE;
     const { db } = client;
     this.#server.replica.read(db, watchedVersions, [argv[0]!, ...keys], {
       resolve: (reply) => {
         if (reply instanceof ErrorReply) return request.resolve(reply);
         const versions = reply as readonly number[];
         for (const [i, key] of keys.entries()) {
-          const known = state.watched.some((watched) => watched.db === db && bytesEqual(watched.key, key));
-          if (!known) state.watched.push({ db, key, version: versions[i]! });
+          const name = `${db} ${latin1(key)}`;
+          if (state.watched.has(name)) continue;
+          state.watched.set(name, { db, key, version: versions[i]! });
+          state.watchedBytes += watchedKeyBytes(key);
         }
         request.resolve(OK);
       },
@@ -175,8 +186,9 @@ export class Transactions implements TransactionState {
   exec(request: Request): void {
     const { client } = request;
     const { monitors } = this.#server;
-    const { queue, broken, watched } = this.#stateOf(client);
+    const { queue, broken, watched: watchedByName } = this.#stateOf(client);
     if (client.queued < 0) return request.resolve(EXEC_WITHOUT);
+    const watched = [...watchedByName.values()];
     const onlyData = queue.every(({ known }) => isOnData(known.command));
     const full = this.writes(client) && this.#server.replica.diskFull;
     if (broken || full) {
@@ -208,6 +220,15 @@ export class Transactions implements TransactionState {
 function abortedBecauseOf({ code, message }: ErrorReply): ErrorReply {
   const cause = code === 'ERR' ? message : `${code} ${message}`;
   return new ErrorReply('EXECABORT', `Transaction discarded because of: ${cause}`);
+}
+
+/** See batch.ts. */
+function commandBytes(argv: readonly Uint8Array[]): number {
+  return argv.reduce((sum, arg) => sum + 4 + arg.length, 5);
+}
+
+function watchedKeyBytes(key: Uint8Array): number {
+  return 13 + key.length;
 }
 
 /** Those for the log, each with the database that is selected where it stands. */
