@@ -71,6 +71,17 @@ export const ADMIN_ROWS = {
       { name: 'schedule', type: 'pure-token', token: 'SCHEDULE', since: '3.2.2', flags: ['optional'] },
     ],
   },
+  bgrewriteaof: {
+    name: 'bgrewriteaof',
+    arity: 1,
+    flags: ['admin', 'noscript', 'no_async_loading'],
+    keys: NO_KEYS,
+    group: 'server',
+    since: '1.0.0',
+    summary: 'Asynchronously rewrite the append-only file',
+    complexity: 'O(1)',
+    categories: ['@admin', '@slow', '@dangerous'],
+  },
   shutdown: {
     name: 'shutdown',
     arity: -1,

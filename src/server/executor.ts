@@ -140,7 +140,8 @@ export class Executor implements RequestHandler {
       default: {
         const reply = command.run({ argv, client, server: this.#server, request });
         if (reply !== undefined) request.resolve(reply);
-        if (monitors.active) monitors.show(client, command, fullName, argv);
+        // EXEC shows itself, behind what it carries out.
+        if (monitors.active && fullName !== 'exec') monitors.show(client, command, fullName, argv);
       }
     }
   }

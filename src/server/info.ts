@@ -194,7 +194,7 @@ function persistenceSection({ replica, clock }: ServerContext): Fields {
     current_fork_perc: '0.00',
     current_save_keys_processed: 0,
     current_save_keys_total: 0,
-    rdb_changes_since_last_save: replica.stateMachine.appliedIndex - replica.checkpointedIndex,
+    rdb_changes_since_last_save: replica.stateMachine.unsavedChanges,
     rdb_bgsave_in_progress: beganMs === undefined ? 0 : 1,
     rdb_last_save_time: seconds(lastWallMs),
     rdb_last_bgsave_status: lastFailed ? 'err' : 'ok',

@@ -42,12 +42,12 @@ export class Monitors {
   }
 
   /** `client` has sent the command; `name` is that of the table, `config|get`. */
-  show(client: Client, row: CommandRow, name: string, argv: readonly Uint8Array[]): void {
+  show(client: Client, row: CommandRow, name: string, argv: readonly Uint8Array[], db = client.db): void {
     if (!this.active || row.flags.some((flag) => flag === 'admin' || flag === 'skip_monitor')) return;
     const nowMs = this.#clock.wallMs();
     const seconds = `${Math.floor(nowMs / 1000)}.${`${nowMs % 1000}`.padStart(3, '0')}000`;
     const words = redacted(name, argv).map(quotedBytes).join(' ');
-    const line = fromLatin1(`+${seconds} [${client.db} ${client.address}] ${words}\r\n`);
+    const line = fromLatin1(`+${seconds} [${db} ${client.address}] ${words}\r\n`);
     // One that has asked for silence with CLIENT REPLY gets it, as in Redis.
     for (const monitor of this.#clients) if (!monitor.silent) monitor.outlet?.push(line);
   }

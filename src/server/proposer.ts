@@ -6,9 +6,19 @@
  * turn's runs at once, and costs a quarter less CPU. Where the round trip is long, a few more entries may be under way,
  * so that waiting for one does not add its whole round trip to the next.
  *
+ * Who waits long for its run sends it again, since it may have been lost. What this leader has taken it has not lost, so a
+ * run that it has taken before is passed over: a write of many megabytes, or one that takes long, is in the log once.
+ *
  * The leader's clock is read here and nowhere later: `atMs` is the time at which everything in the entry happens.
  */
-import { type Accepts, type EncodedRun, encodeEntry, validateRun } from '../kv/batch.ts';
+import {
+  type Accepts,
+  type EncodedRun,
+  encodeEntry,
+  NO_SESSION,
+  runHeader,
+  validateRun,
+} from '../kv/batch.ts';
 import type { Clock } from '../lib/env.ts';
 import type { Proposed } from '../raft/ready.ts';
 
@@ -21,6 +31,8 @@ const FULL_ENTRIES_UNDER_WAY_MAX = 16;
 /** Entries under way when the oldest of them has been so for a while. */
 const SLOW_ENTRIES_UNDER_WAY_MAX = 4;
 const SLOW_AFTER_MS = 0.5;
+/** There is one per server and start; more than this are not remembered. */
+const TAKEN_SESSIONS_MAX = 1024;
 
 export interface ProposerOptions {
   readonly clock: Clock;
@@ -36,6 +48,8 @@ export class Proposer {
   readonly #options: ProposerOptions;
   #runs: EncodedRun[] = [];
   #runsBytes = 0;
+  /** By session: numbers in a row that are in the log or on the way there. */
+  readonly #taken = new Map<number, { readonly firstSeq: number; readonly lastSeq: number }>();
   /** Indexes of entries proposed and not yet applied here. */
   #underWay: number[] = [];
   #lastProposedMs = 0;
@@ -48,9 +62,34 @@ export class Proposer {
 
   /** A run of this server's own clients. It stays unchanged from now on. */
   offer(run: EncodedRun): void {
-    if (!this.#options.isLeader() || this.#runsBytes > RUNS_BYTES_MAX) return;
+    if (!this.#options.isLeader() || this.#runsBytes > RUNS_BYTES_MAX || this.#isTaken(run)) return;
     this.#runs.push(run);
     this.#runsBytes += run.length;
+  }
+
+  #isTaken(run: EncodedRun): boolean {
+    const { session, firstSeq, count } = runHeader(run);
+    if (session === NO_SESSION) return false;
+    const lastSeq = firstSeq + count - 1;
+    const taken = this.#taken.get(session);
+    if (taken !== undefined && taken.firstSeq <= firstSeq && lastSeq <= taken.lastSeq) return true;
+    if (this.#taken.size >= TAKEN_SESSIONS_MAX) this.#taken.clear();
+    const follows = taken !== undefined && taken.firstSeq <= firstSeq && firstSeq <= taken.lastSeq + 1;
+    // Out of order, by a detour or because one was lost: what comes next is what counts.
+    this.#taken.set(session, { firstSeq: follows ? taken.firstSeq : firstSeq, lastSeq });
+    return false;
+  }
+
+  /** What was taken of this session from `expectedSeq` on has been passed over by the state machine: it may come again. */
+  gap(session: number, expectedSeq: number): void {
+    const taken = this.#taken.get(session);
+    if (taken === undefined || taken.lastSeq < expectedSeq) return;
+    if (taken.firstSeq >= expectedSeq) this.#taken.delete(session);
+    else this.#taken.set(session, { ...taken, lastSeq: expectedSeq - 1 });
+  }
+
+  sessionUnknown(session: number): void {
+    this.#taken.delete(session);
   }
 
   /**
@@ -68,6 +107,7 @@ export class Proposer {
   drop(): void {
     this.#runs = [];
     this.#runsBytes = 0;
+    this.#taken.clear();
     this.#underWay = [];
     this.#timeBase = undefined;
   }

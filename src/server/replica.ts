@@ -94,6 +94,7 @@ export class Replica {
     this.#host = new RaftHost({ clock: env.clock, wal: parts.wal, transport: this.#raftTransport() });
     this.#proposer = this.#makeProposer();
     this.writes = this.#makeWrites();
+    parts.observer.proposer = this.#proposer;
     parts.observer.writes = this.writes;
     this.#reads = this.#makeReads();
     this.#checkpointer = this.#makeCheckpointer();
@@ -364,6 +365,7 @@ export class Replica {
 }
 
 interface ObserverTarget {
+  proposer: Proposer;
   writes: Writes;
 }
 
@@ -372,8 +374,14 @@ function observe(target: Partial<ObserverTarget>) {
   return {
     wants: (session: number) => target.writes!.wants(session),
     applied: (...event: Parameters<Writes['applied']>) => target.writes!.applied(...event),
-    gap: (...event: Parameters<Writes['gap']>) => target.writes!.gap(...event),
-    sessionUnknown: (session: number) => target.writes!.sessionUnknown(session),
+    gap: (...event: Parameters<Writes['gap']>) => {
+      target.proposer!.gap(...event);
+      target.writes!.gap(...event);
+    },
+    sessionUnknown: (session: number) => {
+      target.proposer!.sessionUnknown(session);
+      target.writes!.sessionUnknown(session);
+    },
     sessionOpened: (...event: Parameters<Writes['sessionOpened']>) => target.writes!.sessionOpened(...event),
   };
 }

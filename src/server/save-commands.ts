@@ -1,8 +1,10 @@
 /**
- * SAVE, BGSAVE, LASTSAVE, SHUTDOWN. What a dump is in Redis, here is a checkpoint: the state in the store, so that the log
- * before it is not needed any more. Nothing depends on it being asked for; what is acknowledged is in the log.
+ * SAVE, BGSAVE, BGREWRITEAOF, LASTSAVE, SHUTDOWN. What a dump is in Redis, and a rewritten log, here is a checkpoint: the
+ * state in the store, so that the log before it is not needed any more. Nothing depends on it being asked for; what is
+ * acknowledged is in the log.
  */
 import { latin1 } from '../lib/bytes.ts';
+import type { Client } from '../resp/client.ts';
 import { ErrorReply, OK, type Reply } from '../resp/reply.ts';
 import { ADMIN_ROWS } from './admin-rows.ts';
 import type { Call, ServerCommand } from './context.ts';
@@ -17,11 +19,21 @@ export function notSaved(error: Error): ErrorReply {
 }
 
 /** BGSAVE [SCHEDULE]. A second one joins the first, where Redis refuses it. */
-function backgroundSave({ argv, server }: Call): Reply {
+function backgroundSave({ argv, client, server }: Call): Reply {
   const isKnown = argv.length === 1 || (argv.length === 2 && latin1(argv[1]!).toLowerCase() === 'schedule');
   if (!isKnown) return SYNTAX_ERROR;
   server.replica.requestCheckpoint();
-  return 'Background saving started';
+  return `Background saving ${isInTransaction(client) ? 'scheduled' : 'started'}`;
+}
+
+function rewriteLog({ client, server }: Call): Reply {
+  server.replica.requestCheckpoint();
+  return `Background append only file rewriting ${isInTransaction(client) ? 'scheduled' : 'started'}`;
+}
+
+/** EXEC carries out the command: Redis begins nothing in the midst of a transaction. */
+function isInTransaction({ queued }: Client): boolean {
+  return queued >= 0;
 }
 
 /** SHUTDOWN [NOSAVE|SAVE] [NOW] [FORCE] [ABORT]. Nothing can be lost, so the options make no difference. */
@@ -50,6 +62,12 @@ export const saveCommands: readonly ServerCommand[] = [
     kind: 'barrier',
     differs: 'begins a checkpoint; it never says that one is in progress already',
     run: backgroundSave,
+  },
+  {
+    ...ADMIN_ROWS.bgrewriteaof,
+    kind: 'barrier',
+    differs: 'the same as BGSAVE: with a checkpoint the log before it is cut off',
+    run: rewriteLog,
   },
   {
     ...ADMIN_ROWS.lastsave,

@@ -29,6 +29,8 @@ export const transactionCommands: readonly ServerCommand[] = [
     flags: ['noscript', 'loading', 'stale', 'skip_slowlog'],
     since: '1.2.0',
     summary: 'Execute all commands issued after MULTI',
+    differs:
+      'with a HELLO among the commands all replies are in the protocol that it chose, not those behind it',
     complexity: 'Depends on commands in the transaction',
     categories: ['@slow', '@transaction'],
     run: ({ server, request }) => {
@@ -54,6 +56,9 @@ export const transactionCommands: readonly ServerCommand[] = [
     keyFlags: ['RO'],
     since: '2.2.0',
     summary: 'Watch the given keys to determine execution of the MULTI/EXEC block',
+    differs:
+      'a key that is gone again, or whose database is swapped back, when EXEC comes counts as unchanged; so many keys ' +
+      'as fit, and no more than 100000',
     complexity: 'O(1) for every key.',
     arguments: [{ name: 'key', type: 'key', flags: ['multiple'] }],
     run: (call) => call.server.transactions.watch(call),

@@ -11,10 +11,11 @@
  * connection (PING, SELECT, CONFIG ...) is carried out here once the operation has been applied, in its place among the
  * replies; a SELECT counts for what is queued behind it.
  *
- * One difference: a watched key that was missing, has come, and is gone again when EXEC is applied counts as unchanged.
+ * Redis remembers that something was done to a watched key; here it is what the key is that counts. So one that was missing,
+ * has come, and is gone again when EXEC is applied is unchanged, and so is one whose database was swapped away and back.
  */
 
-import type { TransactionCommand, WatchedKey } from '../kv/batch.ts';
+import type { WatchedKey } from '../kv/batch.ts';
 import { watchedVersions } from '../kv/internal-commands.ts';
 import { assert } from '../lib/assert.ts';
 import { latin1 } from '../lib/bytes.ts';
@@ -185,21 +186,21 @@ export class Transactions implements TransactionState {
   /** Answers the request, now or later. */
   exec(request: Request): void {
     const { client } = request;
-    const { monitors } = this.#server;
     const { queue, broken, watched: watchedByName } = this.#stateOf(client);
-    if (client.queued < 0) return request.resolve(EXEC_WITHOUT);
-    const watched = [...watchedByName.values()];
-    const onlyData = queue.every(({ known }) => isOnData(known.command));
     const full = this.writes(client) && this.#server.replica.diskFull;
-    if (broken || full) {
+    const refused = client.queued >= 0 && (broken || full);
+    const placed = client.queued < 0 || refused ? [] : placedFrom(client.db, queue);
+    if (this.#server.monitors.active) this.#show(request, placed);
+    if (client.queued < 0) return request.resolve(EXEC_WITHOUT);
+    if (refused) {
       this.drop(client);
       return request.resolve(broken ? ABORTED : abortedBecauseOf(DISK_FULL));
     }
+    const watched = [...watchedByName.values()];
+    const commands = placed.filter(({ known }) => isOnData(known.command));
+    const onlyData = commands.length === queue.length;
     // With others behind it in flight the client is out of the transaction now; else when all is done.
     if (onlyData) this.drop(client);
-    for (const { known, argv } of monitors.active ? queue : []) {
-      monitors.show(client, known.command, known.fullName, argv);
-    }
     const finish = (replies: Reply): void => {
       if (!Array.isArray(replies)) {
         if (!onlyData) this.drop(client);
@@ -210,9 +211,15 @@ export class Transactions implements TransactionState {
         request.resolve(all);
       }).next();
     };
-    const commands = dataCommands(queue, client.db);
     if (commands.length === 0 && watched.length === 0) finish([]);
     else this.#server.replica.transact({ watched, commands }, { resolve: finish });
+  }
+
+  /** What EXEC carries out, then EXEC itself, as Redis shows them. */
+  #show({ argv, client }: Request, placed: readonly Placed[]): void {
+    const { monitors, commands } = this.#server;
+    for (const { known, argv, db } of placed) monitors.show(client, known.command, known.fullName, argv, db);
+    monitors.show(client, commands.get('exec')!, 'exec', argv, placed.at(-1)?.db);
   }
 }
 
@@ -231,19 +238,18 @@ function watchedKeyBytes(key: Uint8Array): number {
   return 13 + key.length;
 }
 
-/** Those for the log, each with the database that is selected where it stands. */
-function dataCommands(queue: readonly Queued[], selected: number): TransactionCommand[] {
-  const commands: TransactionCommand[] = [];
+interface Placed extends Queued {
+  readonly db: number;
+}
+
+/** Each with the database that is selected where it stands: for a SELECT, the one that it chooses. */
+function placedFrom(selected: number, queue: readonly Queued[]): Placed[] {
   let db = selected;
-  for (const { known, argv } of queue) {
-    if (isOnData(known.command)) {
-      commands.push({ db, argv });
-    } else if (known.command.name === 'select') {
-      const chosen = parseDatabase(argv[1]!);
-      if (typeof chosen === 'number') db = chosen;
-    }
-  }
-  return commands;
+  return queue.map(({ known, argv }) => {
+    const chosen = known.command.name === 'select' ? parseDatabase(argv[1]!) : db;
+    if (typeof chosen === 'number') db = chosen;
+    return { known, argv, db };
+  });
 }
 
 /** What is left when the log has done its part: the replies in their order, and between them what is done here. */

@@ -55,6 +55,12 @@ export class Pair {
     ]);
     expect(transcript(steps, ours, normalise)).toEqual(transcript(steps, theirs, normalise));
   }
+
+  /** For several clients, where the order of what they do matters: `story` makes them, and returns what they saw. */
+  async expectSameStory(story: (port: number) => Promise<unknown>): Promise<void> {
+    const [ours, theirs] = await Promise.all([story(this.ports.hstore), story(this.ports.redis)]);
+    expect(ours).toEqual(theirs);
+  }
 }
 
 /** Replies beside what they answer, so that a difference shows where it is. */

@@ -4,6 +4,7 @@
  */
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { onTestFinished } from 'vitest';
 import { encode, replyEnd, type Step } from './wire.ts';
 
 /** How long anything that must happen may take. */
@@ -87,4 +88,11 @@ export class Talk {
       };
     });
   }
+}
+
+/** A connection until the test ends. */
+export async function talk(port: number): Promise<Talk> {
+  const one = await Talk.start(port);
+  onTestFinished(() => one.destroy());
+  return one;
 }

@@ -1,17 +1,27 @@
 /**
- * MULTI, EXEC, DISCARD, WATCH and UNWATCH: byte by byte as Redis 7.0, with one client and with several.
+ * MULTI, EXEC, DISCARD, WATCH and UNWATCH on one connection: byte by byte as Redis 7.0. And the transactions of clients.
  */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createClient, WatchError } from 'redis';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { connect, ProcessCluster } from '../e2e/processes.ts';
 import { HELLO_FIELDS, type Normalise } from './normalise.ts';
 import { Pair } from './pair.ts';
-import { Talk } from './talk.ts';
+import { talk } from './talk.ts';
 import type { Step } from './wire.ts';
 
+/** Where Redis writes its dumps: not here. */
+const directory = mkdtempSync(join(tmpdir(), 'hstore-compat-'));
 let pair: Pair;
 beforeAll(async () => {
-  pair = await Pair.start();
+  pair = await Pair.start({ redisFlags: ['--dir', directory] });
 }, 60_000);
-afterAll(() => pair.end());
+afterAll(async () => {
+  await pair.end();
+  rmSync(directory, { recursive: true });
+});
 
 const MULTI: Step = ['MULTI'];
 const EXEC: Step = ['EXEC'];
@@ -269,179 +279,8 @@ describe.each(['RESP2', 'RESP3'] as const)('in %s', (protocol) => {
   });
 });
 
-async function talk(port: number): Promise<Talk> {
-  const one = await Talk.start(port);
-  onTestFinished(() => one.destroy());
-  return one;
-}
-
-/** Both servers give what `story` returns. */
-async function expectSameStory(story: (port: number) => Promise<unknown>): Promise<void> {
-  const [ours, theirs] = await Promise.all([story(pair.ports.hstore), story(pair.ports.redis)]);
-  expect(ours).toEqual(theirs);
-}
-
-/** What another client does to the watched key `k`, which holds "abc", or nothing where the name says so. */
-const MEANWHILE: Readonly<Record<string, readonly Step[]>> = {
-  'reads it': [
-    ['GET', 'k'],
-    ['STRLEN', 'k'],
-    ['TTL', 'k'],
-    ['DUMP', 'k'],
-    ['TOUCH', 'k'],
-    ['COPY', 'k', 'l'],
-  ],
-  'sets it to the same': [['SET', 'k', 'abc']],
-  'sets it': [['SET', 'k', 'x']],
-  'fails to set it': [
-    ['SET', 'k', 'x', 'NX'],
-    ['SETNX', 'k', 'x'],
-    ['MSETNX', 'k', 'x', 'l', 'x'],
-  ],
-  'fails to change it': [
-    ['INCR', 'k'],
-    ['EXPIRE', 'k', 'x'],
-    ['SETRANGE', 'k', '-1', 'x'],
-  ],
-  'gets and sets it': [['GETSET', 'k', 'x']],
-  'gets and removes it': [['GETDEL', 'k']],
-  'gets it with an option': [['GETEX', 'k', 'EX', '1000']],
-  'gets it without option': [['GETEX', 'k']],
-  'persists what has no end': [
-    ['GETEX', 'k', 'PERSIST'],
-    ['PERSIST', 'k'],
-  ],
-  'gives it an end': [['EXPIRE', 'k', '1000']],
-  'gives it an end on a condition that fails': [['EXPIRE', 'k', '1000', 'XX']],
-  'gives it an end in the past': [['EXPIREAT', 'k', '1']],
-  'appends to it': [['APPEND', 'k', 'x']],
-  'appends nothing to it': [['APPEND', 'k', '']],
-  'overwrites a part': [['SETRANGE', 'k', '0', 'x']],
-  'overwrites no part': [['SETRANGE', 'k', '0', '']],
-  'sets a bit': [['SETBIT', 'k', '0', '1']],
-  'sets a bit as it is': [['SETBIT', 'k', '0', '0']],
-  'reads a bit field': [['BITFIELD', 'k', 'GET', 'u8', '0']],
-  'sets a bit field': [['BITFIELD', 'k', 'SET', 'u8', '0', '1']],
-  'stores the result of an operation': [['BITOP', 'NOT', 'k', 'k']],
-  'stores an empty result': [['BITOP', 'AND', 'k', 'missing']],
-  'sorts into it': [['SORT', 'missing', 'STORE', 'k']],
-  'removes it': [['DEL', 'k']],
-  'removes it and sets it again': [
-    ['DEL', 'k'],
-    ['SET', 'k', 'abc'],
-  ],
-  'removes another': [
-    ['SET', 'l', '1'],
-    ['DEL', 'l'],
-  ],
-  'renames it': [['RENAME', 'k', 'l']],
-  'renames it to itself': [['RENAME', 'k', 'k']],
-  'renames another to it': [
-    ['SET', 'l', '1'],
-    ['RENAME', 'l', 'k'],
-  ],
-  'fails to rename another to it': [
-    ['SET', 'l', '1'],
-    ['RENAMENX', 'l', 'k'],
-  ],
-  'copies another to it': [
-    ['SET', 'l', '1'],
-    ['COPY', 'l', 'k', 'REPLACE'],
-  ],
-  'fails to copy another to it': [
-    ['SET', 'l', '1'],
-    ['COPY', 'l', 'k'],
-  ],
-  'restores it': [['RESTORE', 'k', '0', '\0\xc0\x05\x0a\x00\xc7\x90\xc3\x90\x32\x13\xe1\x1c', 'REPLACE']],
-  'moves it': [['MOVE', 'k', '3']],
-  'moves another to it': [
-    ['DEL', 'k'],
-    ['SELECT', '3'],
-    ['SET', 'k', '1'],
-    ['MOVE', 'k', '0'],
-  ],
-  'flushes its database': [['FLUSHDB']],
-  'flushes another': [['SELECT', '3'], ['FLUSHDB']],
-  'flushes all': [['FLUSHALL']],
-  'swaps its database with an empty one': [['SWAPDB', '0', '3']],
-  'swaps its database with one that has it too': [
-    ['SELECT', '3'],
-    ['SET', 'k', 'abc'],
-    ['SWAPDB', '3', '0'],
-  ],
-  'swaps its database and back': [
-    ['SWAPDB', '0', '3'],
-    ['SWAPDB', '0', '3'],
-  ],
-  'swaps others': [['SWAPDB', '4', '3']],
-  'writes it in a transaction': [MULTI, ['SET', 'k', 'x'], EXEC],
-  'discards a transaction': [MULTI, ['SET', 'k', 'x'], ['DISCARD']],
-};
-/** The same, when it was missing. */
-const MEANWHILE_MISSING: Readonly<Record<string, readonly Step[]>> = {
-  'does nothing': [],
-  'reads it': [
-    ['GET', 'k'],
-    ['EXISTS', 'k'],
-    ['PERSIST', 'k'],
-    ['EXPIRE', 'k', '100'],
-  ],
-  'removes it': [
-    ['DEL', 'k'],
-    ['GETDEL', 'k'],
-  ],
-  'sets it': [['SET', 'k', 'x']],
-  'fails to set it': [['SET', 'k', 'x', 'XX']],
-  'appends nothing to it': [['APPEND', 'k', '']],
-  'sets it to nothing': [['SETRANGE', 'k', '0', '']],
-  'stores an empty result': [['BITOP', 'AND', 'k', 'missing']],
-  flushes: [['FLUSHALL']],
-  'swaps its database with an empty one': [['SWAPDB', '0', '3']],
-  'swaps its database with one that has it': [
-    ['SELECT', '3'],
-    ['SET', 'k', 'abc'],
-    ['SWAPDB', '3', '0'],
-  ],
-  'moves another to it': [
-    ['SELECT', '3'],
-    ['SET', 'k', '1'],
-    ['MOVE', 'k', '0'],
-  ],
-};
-
-describe.each([
-  ['a watched key', [['SET', 'k', 'abc']], MEANWHILE],
-  ['a watched key that is missing', [], MEANWHILE_MISSING],
-] as const)('%s', (_, before, table) => {
-  test.each(Object.entries(table))('when another client %s', async (_name, meanwhile) => {
-    await expectSameStory(async (port) => {
-      const watcher = await talk(port);
-      const other = await talk(port);
-      watcher.send(['FLUSHALL'], ...before, ['WATCH', 'k'], MULTI, ['PING'], ['SET', 'done', '1']);
-      await watcher.replies(before.length + 5);
-      const told = await other.send(...meanwhile).replies(meanwhile.length);
-      watcher.send(EXEC, MULTI, ['GET', 'done'], EXEC);
-      return [told, await watcher.replies(4)];
-    });
-  });
-});
-
-test('a watched key whose time comes before EXEC counts as changed, one whose time had come before WATCH does not', async () => {
-  await expectSameStory(async (port) => {
-    const watcher = await talk(port);
-    watcher.send(['FLUSHALL'], ['SET', 'k', 'x', 'PX', '60'], ['WATCH', 'k'], MULTI, ['PING']);
-    const other = await talk(port);
-    const answers = await watcher.replies(5);
-    while ((await other.ask('EXISTS', 'k')) !== ':0\r\n');
-    answers.push(await watcher.ask('EXEC'));
-    watcher.send(['WATCH', 'k'], MULTI, ['PING'], EXEC);
-    answers.push(...(await watcher.replies(4)));
-    return answers;
-  });
-});
-
 test('others see in CLIENT LIST how far a transaction is', async () => {
-  await expectSameStory(async (port) => {
+  await pair.expectSameStory(async (port) => {
     const client = await talk(port);
     const other = await talk(port);
     const seen: unknown[] = [];
@@ -465,7 +304,7 @@ test('others see in CLIENT LIST how far a transaction is', async () => {
 });
 
 test('who monitors sees the commands of a transaction when it runs, and not what was refused', async () => {
-  await expectSameStory(async (port) => {
+  await pair.expectSameStory(async (port) => {
     const monitor = await talk(port);
     const client = await talk(port);
     await monitor.ask('MONITOR');
@@ -488,5 +327,69 @@ test('who monitors sees the commands of a transaction when it runs, and not what
       lines.push(line!.replace(/^\S+ \[(\d+) \S+\]/, '[$1]'));
     }
     return lines;
+  });
+});
+
+describe('in a cluster', () => {
+  let cluster: ProcessCluster;
+  beforeAll(async () => {
+    cluster = await ProcessCluster.start(3);
+  }, 60_000);
+  afterAll(() => cluster.end());
+
+  test('ioredis runs transactions, in one write and step by step', async () => {
+    const [redis, other] = [connect(cluster.servers[0]!.port), connect(cluster.servers[1]!.port)];
+    onTestFinished(() => {
+      redis.disconnect();
+      other.disconnect();
+    });
+    await redis.del('io');
+    const replies = await redis.multi().set('io', '1').incr('io').select(0).get('io').exec();
+    expect(replies!.map(([, reply]) => reply)).toEqual(['OK', 2, 'OK', '2']);
+    await redis.watch('io');
+    await other.set('io', '5');
+    expect(await redis.multi().incr('io').exec()).toBe(null);
+    await redis.watch('io');
+    await other.set('elsewhere', '5');
+    expect(await redis.multi().incr('io').exec()).toEqual([[null, 6]]);
+    await expect(redis.multi().incr('io').call('nonsense').exec()).rejects.toThrow(
+      'EXECABORT Transaction discarded because of previous errors.',
+    );
+    expect(await redis.multi({ pipeline: false })).toBe('OK');
+    expect(await redis.incr('io')).toBe('QUEUED');
+    expect(await redis.get('io')).toBe('QUEUED');
+    expect(await redis.exec()).toEqual([
+      [null, 7],
+      [null, '7'],
+    ]);
+    await redis.watch('io');
+    await other.set('io', '8');
+    await redis.multi({ pipeline: false });
+    await redis.incr('io');
+    expect(await redis.exec()).toBe(null);
+    expect(await other.get('io')).toBe('8');
+  });
+
+  test.each([2, 3] as const)('node-redis runs transactions, RESP%i', async (RESP) => {
+    const [client, other] = await Promise.all(
+      [0, 2].map((i) =>
+        createClient({ url: `redis://127.0.0.1:${cluster.servers[i]!.port}`, RESP }).connect(),
+      ),
+    );
+    onTestFinished(() => {
+      client!.destroy();
+      other!.destroy();
+    });
+    await client!.del('node');
+    expect(await client!.multi().set('node', '1').incr('node').get('node').exec()).toEqual(['OK', 2, '2']);
+    await client!.watch('node');
+    await other!.set('node', '5');
+    await expect(client!.multi().incr('node').exec()).rejects.toThrow(WatchError);
+    await client!.watch('node');
+    await other!.set('elsewhere', '5');
+    expect(await client!.multi().incr('node').exec()).toEqual([6]);
+    const refused = client!.multi().incr('node').addCommand(['nonsense']).exec();
+    await expect(refused).rejects.toThrow("ERR unknown command 'nonsense'");
+    expect(await other!.get('node')).toBe('6');
   });
 });

@@ -22,5 +22,5 @@ test('the list of commands tells what is there, what differs and what is not', (
   expect(text).toMatch(
     /\n\| `FUNCTION` \| differs \| .*without DELETE, DUMP, KILL, LOAD, RESTORE, STATS \|\n/,
   );
-  expect(text).toMatch(/\n\| `BGREWRITEAOF` \| no \| {2}\|\n/);
+  expect(text).toMatch(/\n\| `MIGRATE` \| no \| {2}\|\n/);
 });

@@ -35,11 +35,14 @@ function leader(options: { accepting?: () => boolean } = {}) {
   return { proposer, time, entries, stamp };
 }
 
+let lastSeq = 0;
+
+/** The next of a session. */
 function run(bytes: number): Uint8Array {
   const op = new ByteWriter();
   encodeAdvanceOp(op);
   const out = new ByteWriter();
-  encodeRun(out, { session: 7, firstSeq: 1, count: 1, ops: op.view() });
+  encodeRun(out, { session: 7, firstSeq: ++lastSeq, count: 1, ops: op.view() });
   const padded = new Uint8Array(Math.max(bytes, out.length));
   padded.set(out.view());
   return bytes > out.length ? padded : out.copy();
@@ -80,4 +83,30 @@ test('runs that cannot be proposed are kept up to a bound, and ignored beyond it
   const bytes = entries.reduce((sum, entry) => sum + entry.length, 0);
   expect(bytes).toBeGreaterThan(30 << 20);
   expect(bytes).toBeLessThan(34 << 20);
+});
+
+test('a run that comes again is not proposed again, unless the state machine has passed over it', () => {
+  const { proposer, entries } = leader();
+  const proposed = (...runs: Uint8Array[]) => {
+    const before = entries.length;
+    for (const each of runs) {
+      proposer.offer(each);
+      proposer.flush();
+    }
+    return entries.length - before;
+  };
+  const [first, second] = [run(1), run(1)];
+  expect(proposed(first, second)).toBe(2);
+  expect(proposed(first, second, first)).toBe(0);
+  // An earlier entry was lost: both were passed over.
+  proposer.gap(7, lastSeq - 1);
+  expect(proposed(first, second, second)).toBe(2);
+  proposer.gap(7, lastSeq);
+  expect(proposed(first, second)).toBe(1);
+  // Out of order: the later one has been taken, the earlier one not.
+  const [third, fourth] = [run(1), run(1)];
+  expect(proposed(fourth, third, fourth)).toBe(3);
+  // What another leader has taken is not known here.
+  proposer.drop();
+  expect(proposed(first)).toBe(1);
 });
