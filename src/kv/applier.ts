@@ -7,7 +7,7 @@
  * then it goes on in the next turn.
  *
  * Two kinds of operation may take several turns themselves: one over very many keys, done piece by piece, and a
- * transaction that goes through all keys (KEYS inside MULTI). Until such a one is complete, reads wait.
+ * transaction that is long or goes through all keys (KEYS inside MULTI). Until such a one is complete, reads wait.
  */
 import { assert } from '../lib/assert.ts';
 import { latin1 } from '../lib/bytes.ts';
@@ -297,12 +297,14 @@ export class Applier {
     const end = Math.min(pieces.next + PIECE_ARGUMENTS, cursor.argc);
     const argv: Uint8Array[] = [name];
     for (let i = pieces.next; i < end; i++) argv.push(cursor.arg(i));
-    const { first, last, step } = keyIndexes(command.keys, argv.length);
-    const places: KeyPlace[] = [];
-    for (let i = first; i <= last; i += step) places.push({ db: cursor.db, name: latin1(argv[i]!) });
-    if (!this.#haveAll(places)) {
-      this.#fetch(places);
-      return undefined;
+    if (!this.#parts.world.keyspace.spaceOf(cursor.db).complete) {
+      const { first, last, step } = keyIndexes(command.keys, argv.length);
+      const places: KeyPlace[] = [];
+      for (let i = first; i <= last; i += step) places.push({ db: cursor.db, name: latin1(argv[i]!) });
+      if (!this.#haveAll(places)) {
+        this.#fetch(places);
+        return undefined;
+      }
     }
     const reply = command.run(this.#writers[cursor.db]!, argv);
     if (command.pieces === 'sum') pieces.sum += reply as number;
@@ -313,6 +315,7 @@ export class Applier {
       return undefined;
     }
     this.#pieces = undefined;
+    this.#keysUsed = places.length;
     this.#halfWritten(false);
     return command.pieces === 'sum' ? pieces.sum : reply;
   }
@@ -347,9 +350,15 @@ export class Applier {
   #runTransaction(running: RunningTransaction, commands: readonly TransactionCommand[]): Reply | undefined {
     const wanted = this.#parts.observer.wants(this.#cursor.session);
     while (running.next < commands.length) {
+      if (this.#steps > STEPS_PER_TURN) {
+        this.#halfWritten(true);
+        this.#parts.later(() => this.#continue());
+        return undefined;
+      }
       const { db, argv } = commands[running.next]!;
       const row = this.#rows.inTransaction(argv);
       running.next++;
+      this.#steps += argv.length;
       if (row.kind === 'write') {
         // Each has a version of its own: the sessions of clients are named and ordered by it.
         this.#beginOperation();

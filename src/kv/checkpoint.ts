@@ -26,8 +26,6 @@ export class Checkpoint {
   /** The last entry whose effects it holds: once finished, the log may be cut off up to here. */
   readonly appliedIndex: number;
   readonly appliedTerm: number;
-  /** Entries of the batch, the meta record included. */
-  readonly count: number;
 
   readonly #group: GroupId;
   readonly #keyspace: Keyspace;
@@ -40,6 +38,7 @@ export class Checkpoint {
   readonly #absent: Tombstone[] = [];
   #space = 0;
   #left: Iterator<[string, KeyRecord]>;
+  readonly #sessionsLeft: Iterator<readonly [string, Uint8Array | undefined]>;
   #state: 'filling' | 'full' | 'over' = 'filling';
 
   /** Freezes the keyspace and the sessions. `meta` is the encoded meta record of this very moment. */
@@ -64,8 +63,8 @@ export class Checkpoint {
     this.#staleDue = this.#frozen.staleDue;
     this.#sessions = place.sessions;
     this.#sessionChanges = place.sessions.freeze();
+    this.#sessionsLeft = this.#sessionChanges.entries();
     this.#left = this.#frozen.spaces[0]!.records.entries();
-    this.count = this.#frozen.spaces.reduce((sum, { records }) => sum + records.size, 1);
   }
 
   /** Puts up to `entries` entries into the batch, always the same one. Whether there are more. */
@@ -76,14 +75,15 @@ export class Checkpoint {
     this.#staleDue = [];
     for (let left = entries; left > 0; ) {
       const next = this.#left.next();
-      if (next.done === true) {
+      if (next.done !== true) {
+        this.#put(batch, next.value[0], next.value[1]);
+        left--;
+      } else if (this.#space < this.#frozen.spaces.length - 1) {
         this.#space++;
-        if (this.#space === this.#frozen.spaces.length) return this.#close(batch);
         this.#left = this.#frozen.spaces[this.#space]!.records.entries();
-        continue;
+      } else {
+        return this.#putSessions(batch, left);
       }
-      this.#put(batch, next.value[0], next.value[1]);
-      left--;
     }
     return true;
   }
@@ -121,13 +121,18 @@ export class Checkpoint {
     if (expireAtMs !== NEVER) batch.put(storedKeys.due(name, expireAtMs), NOTHING);
   }
 
-  #close(batch: StoreBatch): boolean {
-    for (const [key, value] of this.#sessionChanges) {
+  #putSessions(batch: StoreBatch, entries: number): boolean {
+    for (let left = entries; left > 0; left--) {
+      const next = this.#sessionsLeft.next();
+      if (next.done === true) {
+        batch.put(metaKey(this.#group), this.#meta);
+        this.#state = 'full';
+        return false;
+      }
+      const [key, value] = next.value;
       if (value === undefined) batch.delete(fromLatin1(key));
       else batch.put(fromLatin1(key), value);
     }
-    batch.put(metaKey(this.#group), this.#meta);
-    this.#state = 'full';
-    return false;
+    return true;
   }
 }

@@ -43,6 +43,8 @@ export const internalCommands: readonly WriteCommand[] = [
       for (let i = 1; i < argv.length; i++) db.peek(argv[i]!);
       return OK;
     },
+    // A read of very many keys names them all.
+    pieces: 'last',
   },
   {
     ...INTERNAL,

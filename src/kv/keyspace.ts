@@ -26,7 +26,10 @@ import { garbageRanges, type KeyRange } from './stored-keys.ts';
 /** Looked at per call of `evict`, and for each key of the operation: more than an insertion needs. */
 const EVICTION_STEPS_MIN = 16;
 const EVICTION_STEPS_PER_KEY = 4;
-/** Absent records let go per call of `evict`, when memory is complete and does not need them. */
+/**
+ * Absent records let go per call of `evict`, when memory is complete and does not need them, beside one for each key of
+ * the operation: no more can have come with it.
+ */
 const FORGOTTEN_PER_CALL = 4;
 /** A Map of V8 ends at 2^24 entries. */
 const RECORDS_MAX = 12_000_000;
@@ -326,20 +329,20 @@ export class Keyspace {
   /** The store has nothing of what was frozen: it is dirty again, unless it has been written anew or flushed. */
   thaw(frozen: Frozen): void {
     this.#firstDirty = this.#firstUnsaved;
-    this.#dirtyBytes = 0;
     for (const { space, records } of frozen.spaces) {
       space.frozen = undefined;
       for (const [name, record] of space.dirty) records.set(name, record);
       space.dirty = records;
       space.dirtyBytes = 0;
       for (const record of records.values()) space.dirtyBytes += record.memoryBytes;
-      if (this.dbOf(space) !== undefined) this.#dirtyBytes += space.dirtyBytes;
     }
+    // Some may have been flushed meanwhile, and others have taken their place.
+    this.#dirtyBytes = this.#spaces.reduce((sum, { dirtyBytes }) => sum + dirtyBytes, 0);
   }
 
   /** A bounded step towards the bound on memory. After each operation, with the number of its keys. */
   evict(keysUsed: number): void {
-    if (this.#savedAbsentLeft > 0) this.#forgetAbsent();
+    if (this.#savedAbsentLeft > 0) this.#forgetAbsent(FORGOTTEN_PER_CALL + keysUsed);
     if (this.#bytes <= this.memoryBytesMax && this.#count <= RECORDS_MAX) return;
     const steps = EVICTION_STEPS_MIN + EVICTION_STEPS_PER_KEY * keysUsed;
     for (let step = 0; step < steps; step++) {
@@ -370,8 +373,8 @@ export class Keyspace {
   }
 
   /** Complete memory need not remember what is absent, once the store has no such key either. */
-  #forgetAbsent(): void {
-    for (let step = 0; step < FORGOTTEN_PER_CALL && this.#savedAbsentLeft > 0; step++) {
+  #forgetAbsent(steps: number): void {
+    for (let step = 0; step < steps && this.#savedAbsentLeft > 0; step++) {
       const { space, name, record } = this.#savedAbsent[--this.#savedAbsentLeft]!;
       const known = this.dbOf(space) !== undefined && space.records.get(name) === record;
       if (known && space.complete) this.#drop(space, name, record);

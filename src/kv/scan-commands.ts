@@ -34,11 +34,12 @@ interface ScanOptions {
   readonly type: string | undefined;
 }
 
-/** As C's strtoul reads it: leading zeros, a plus, and a minus that wraps around are all fine. */
+/** As C's strtoul reads it: nothing is 0; leading zeros, a plus, and a minus that wraps around are all fine. */
 function parseCursor(bytes: Uint8Array): bigint | undefined {
-  const match = /^([+-]?)(\d{1,32})$/.exec(latin1(bytes));
+  const text = latin1(bytes).split('\0', 1)[0]!;
+  const match = /^(?:([+-]?)(\d{1,32}))?$/.exec(text);
   if (match === null) return undefined;
-  const value = BigInt(match[2]!);
+  const value = BigInt(match[2] ?? 0);
   if (value >= CURSOR_END) return undefined;
   return match[1] === '-' && value > 0n ? CURSOR_END - value : value;
 }

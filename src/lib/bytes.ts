@@ -13,6 +13,7 @@ export class MalformedError extends Error {
 }
 
 const HIGH = 0x1_0000_0000;
+const LARGE_BYTES = 4 << 20;
 
 export class ByteWriter {
   #buffer: Buffer;
@@ -87,6 +88,14 @@ export class ByteWriter {
     return copy;
   }
 
+  /** What was written, without a copy; the writer begins anew in other memory. */
+  take(): Buffer {
+    const taken = this.view();
+    this.#buffer = Buffer.allocUnsafeSlow(256);
+    this.#length = 0;
+    return taken;
+  }
+
   /** Forgets what was written, and keeps the memory unless it is over `keepBytesMax`. */
   reset(keepBytesMax = 1 << 20): void {
     this.#length = 0;
@@ -96,7 +105,9 @@ export class ByteWriter {
   #reserve(bytes: number): void {
     const needed = this.#length + bytes;
     if (needed <= this.#buffer.length) return;
-    const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.#buffer.length * 2));
+    // Something large comes with little else: twice as much room would be three times the cost.
+    const roomy = needed > LARGE_BYTES ? needed + (needed >> 3) : this.#buffer.length * 2;
+    const grown = Buffer.allocUnsafeSlow(Math.max(needed, roomy));
     this.#buffer.copy(grown, 0, 0, this.#length);
     this.#buffer = grown;
   }

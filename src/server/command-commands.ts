@@ -16,8 +16,9 @@ type Pair = readonly [Reply, Reply];
 
 /** `get`, or `config|get`. */
 function find(call: Call, typed: Uint8Array): { row: CommandRow; fullName: string } | undefined {
-  const [name = '', subname] = latin1(typed).toLowerCase().split('|');
+  const [name = '', subname, more] = latin1(typed).toLowerCase().split('|');
   const row = call.server.commands.get(name);
+  if (more !== undefined) return undefined;
   if (row === undefined || subname === undefined) return row && { row, fullName: name };
   const subrow = row.subcommands?.find((candidate) => candidate.name === subname);
   return subrow && { row: subrow, fullName: `${name}|${subname}` };
@@ -34,7 +35,10 @@ function describe(row: CommandRow, fullName: string): Reply {
     new SetReply(row.categories),
     new SetReply((row.tips ?? []).map(bulk)),
     new SetReply(keySpecificationsOf(row).map(describeSpecification)),
-    new SetReply(subcommands.map((subrow) => describe(subrow, `${fullName}|${subrow.name}`))),
+    // As in Redis: a set when there are none, else an array.
+    subcommands.length === 0
+      ? new SetReply([])
+      : subcommands.map((subrow) => describe(subrow, `${fullName}|${subrow.name}`)),
   ];
 }
 

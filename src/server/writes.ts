@@ -61,6 +61,8 @@ const RUN_BYTES_MAX = 128 << 10;
 const UNSETTLED_WRITES_MAX = 2 * OUTSTANDING_WRITES_MAX;
 const RETRY_MS = 500;
 const RETRY_MS_MAX = 4000;
+/** What is large takes its time: this many bytes wait a millisecond longer before they are sent again. */
+const RETRY_BYTES_PER_MS = 16_384;
 
 const NOTHING = new Uint8Array();
 
@@ -146,7 +148,8 @@ export class Writes {
   #seal(): void {
     const waiters = this.#gatheringWaiters;
     if (waiters.length === 0) return;
-    const ops = this.#gathering.copy();
+    // A copy of the right size, or, where that would cost more than it saves, the memory itself.
+    const ops = this.#gathering.length > RUN_BYTES_MAX ? this.#gathering.take() : this.#gathering.copy();
     const deadlineMs = this.#options.clock.monotonicMs() + this.#options.commandTimeoutMs;
     this.#unsent.push({ ops, waiters, count: waiters.length, settled: 0, deadlineMs, firstSeq: 0 });
     this.#outstandingBytes += ops.length;
@@ -197,7 +200,8 @@ export class Writes {
 
   #retryLater(retryMs: number): void {
     this.#retryMs = retryMs;
-    this.#retryDueMs = this.#options.clock.monotonicMs() + retryMs;
+    const largeMs = this.#outstandingBytes / RETRY_BYTES_PER_MS;
+    this.#retryDueMs = this.#options.clock.monotonicMs() + retryMs + largeMs;
   }
 
   /** Everything that may be lost, again, in order. */

@@ -151,6 +151,7 @@ const CASES: Readonly<Record<string, readonly Step[]>> = {
   COMMAND: [
     ['COMMAND', 'COUNT', 'x'],
     ['COMMAND', 'INFO', 'nosuch'],
+    ['COMMAND', 'INFO', 'get|key', 'config|get|key', 'config|', '|', ''],
     ['COMMAND', 'INFO', 'get', 'nosuch', 'GET'],
     ['command', 'info', 'get|x', 'config|nosuch', '', '|', 'get|'],
     ['COMMAND', 'DOCS', 'nosuch'],
@@ -297,6 +298,26 @@ function withoutSubcommands(replies: readonly unknown[]): unknown {
   const at = docs.indexOf('subcommands');
   return { info: info!.slice(0, 9), name, docs: at < 0 ? docs : docs.toSpliced(at, 2) };
 }
+
+test.each(['object', 'slowlog', 'latency', 'memory', 'config', 'command', 'get'])(
+  'COMMAND INFO %s has the subcommands, in whatever order',
+  async (name) => {
+    const [ours, theirs] = await Promise.all(
+      [pair.ports.hstore, pair.ports.redis].map(async (port) => {
+        const [, reply] = splitReplies(
+          await converse(port, [
+            ['HELLO', '3'],
+            ['COMMAND', 'INFO', name],
+          ]),
+        );
+        const subcommands = splitReplies(reply!.slice('*1\r\n*10\r\n'.length))[9]!;
+        const [header] = subcommands.split('\r\n', 1);
+        return [header, ...splitReplies(subcommands.slice(header!.length + 2)).sort()];
+      }),
+    );
+    expect(ours).toEqual(theirs);
+  },
+);
 
 test('COMMAND COUNT, COMMAND LIST and COMMAND tell of the same commands', async () => {
   const steps = [

@@ -14,6 +14,8 @@ import {
   type Transaction,
 } from '../../src/kv/batch.ts';
 import type { Checkpoint } from '../../src/kv/checkpoint.ts';
+import type { ReadCommand, ScanCommand } from '../../src/kv/command.ts';
+import { watchedVersions } from '../../src/kv/internal-commands.ts';
 import { type KvOptions, KvStateMachine } from '../../src/kv/state-machine.ts';
 import { findDataCommand } from '../../src/kv/table.ts';
 import { ByteWriter, fromLatin1 } from '../../src/lib/bytes.ts';
@@ -146,6 +148,20 @@ export class Replica {
   read(argv: readonly string[], nowMs = 0, db = 0): Reply | undefined {
     const row = findDataCommand(bytesOf(argv));
     if (row?.kind !== 'read' && row?.kind !== 'scan') throw new Error(`${argv[0]} is no read`);
+    return this.#read(row, argv, nowMs, db);
+  }
+
+  /** Of keys, as WATCH asks for them. */
+  versions(keys: readonly string[], db = 0): readonly number[] {
+    return this.#read(watchedVersions, ['hstore.versions', ...keys], 0, db) as readonly number[];
+  }
+
+  #read(
+    row: ReadCommand | ScanCommand,
+    argv: readonly string[],
+    nowMs: number,
+    db: number,
+  ): Reply | undefined {
     let reply: Reply | undefined;
     let done = 0;
     this.machine.read({ db, command: row, argv: bytesOf(argv), nowMs }, (answer) => {
