@@ -310,12 +310,12 @@ export class Applier {
     if (command.pieces === 'sum') pieces.sum += reply as number;
     pieces.next = end;
     if (end < cursor.argc) {
-      world.keyspace.evict(places.length);
+      world.keyspace.evict(PIECE_ARGUMENTS);
       later(() => this.#continue());
       return undefined;
     }
     this.#pieces = undefined;
-    this.#keysUsed = places.length;
+    this.#keysUsed = PIECE_ARGUMENTS;
     this.#halfWritten(false);
     return command.pieces === 'sum' ? pieces.sum : reply;
   }
