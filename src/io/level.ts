@@ -27,6 +27,13 @@ import type { Disk, RangeDone, Store, StoreBatch, StoreRange, StoreSnapshot, Sto
 import { CorruptionError, DiskFullError, InUseError, SnapshotLostError } from '../lib/errors.ts';
 
 export type Level = ClassicLevel<Uint8Array, Uint8Array>;
+type Entries = [Uint8Array, Uint8Array][];
+/** What of LevelDB's iterators is used here. */
+interface LevelIterator {
+  all(): Promise<Entries>;
+  nextv(size: number): Promise<Entries>;
+  close(): Promise<void>;
+}
 
 const OPTIONS = {
   keyEncoding: 'view',
@@ -40,6 +47,8 @@ const OPTIONS = {
 
 /** Put into a batch of LevelDB in one turn of the event loop: some milliseconds. */
 const OPERATIONS_PER_TURN = 2000;
+/** Asked of an iterator at once. */
+const ENTRIES_PER_STEP = 256;
 const DAMAGED_MARK = 'DAMAGED';
 /** What opening writes besides the rewritten log: manifest, a fresh log, its text log. */
 const OPENING_BYTES = 1 << 20;
@@ -124,9 +133,9 @@ export class LevelStore implements Store {
     );
   }
 
-  range({ from, to, limit }: StoreRange, done: RangeDone): void {
+  range({ from, to, limit, valueBytes }: StoreRange, done: RangeDone): void {
     this.#read(
-      () => this.#level.iterator({ gte: from, lt: to, limit }).all(),
+      () => collect(this.#level.iterator({ gte: from, lt: to, limit }), valueBytes),
       (error, entries) => done(error, entries ?? []),
     );
   }
@@ -136,11 +145,11 @@ export class LevelStore implements Store {
     const open = !this.#closed && this.#waiting === null && this.#level.status === 'open';
     const snapshot = open ? this.#level.snapshot() : undefined;
     return {
-      range: ({ from, to, limit }, done) =>
+      range: ({ from, to, limit, valueBytes }, done) =>
         this.#run(
           async () => {
             if (snapshot === undefined || this.#level.status !== 'open') throw new SnapshotLostError();
-            return this.#level.iterator({ gte: from, lt: to, limit, snapshot }).all();
+            return collect(this.#level.iterator({ gte: from, lt: to, limit, snapshot }), valueBytes);
           },
           (error, entries) => done(error, entries ?? []),
         ),
@@ -310,6 +319,24 @@ class LevelBatch implements StoreBatch {
       else batch.put(this.#keys[i]!, value);
     }
     await batch.write({ sync: true });
+  }
+}
+
+/**
+ * The iterator's entries, of their values no more than `valueBytes`. LevelDB gives a few at a time, by their bytes: so
+ * a thousand values of megabytes are never in memory together.
+ */
+async function collect(iterator: LevelIterator, valueBytes: number | undefined): Promise<Entries> {
+  if (valueBytes === undefined) return iterator.all();
+  const entries: Entries = [];
+  try {
+    for (;;) {
+      const some = await iterator.nextv(ENTRIES_PER_STEP);
+      if (some.length === 0) return entries;
+      for (const [key, value] of some) entries.push([key, Uint8Array.from(value.subarray(0, valueBytes))]);
+    }
+  } finally {
+    await iterator.close();
   }
 }
 

@@ -11,7 +11,8 @@ import { CorruptionError } from '../lib/errors.ts';
 import { Hash64 } from '../lib/hash.ts';
 import { NEVER, type Value } from './command.ts';
 
-const VALUE_HEADER_BYTES = 17;
+/** What of a stored value is not the value itself. */
+export const VALUE_HEADER_BYTES = 17;
 const STRING_TYPE = 1;
 const RAW_FLAG = 0x80;
 

@@ -14,7 +14,7 @@ import type { KeyPage, KeyScan } from './command.ts';
 import { hasExpired, type Moment } from './databases.ts';
 import type { Keyspace } from './keyspace.ts';
 import { POSITIONS } from './position.ts';
-import { decodeStored } from './records.ts';
+import { decodeStored, VALUE_HEADER_BYTES } from './records.ts';
 import type { Records, Space } from './space.ts';
 import { decodeDataKey, type KeyRange } from './stored-keys.ts';
 
@@ -22,6 +22,8 @@ type StoredEntry = readonly [Uint8Array, Uint8Array];
 
 /** Entries asked of the store at once, by `each`. */
 const STEP_ENTRIES = 256;
+/** Of the values only their times to live matter here: a page of long ones would fill the memory. */
+const HEADERS = { valueBytes: VALUE_HEADER_BYTES };
 /** Keys that share the last position of a page; more than that are a deliberate attack on the hash. */
 const SAME_POSITION_MAX = 100_000;
 
@@ -70,7 +72,7 @@ export class Scan implements KeyScan {
     const space = keyspace.spaceOf(this.#db);
     const { era } = keyspace;
     // One more than wanted tells whether the last position is complete.
-    store.range({ ...space.storedKeys.dataFrom(from), limit: keysMax + 1 }, (error, entries) => {
+    store.range({ ...space.storedKeys.dataFrom(from), ...HEADERS, limit: keysMax + 1 }, (error, entries) => {
       if (error !== null) return this.#world.onFatal(error);
       if (this.#isStale(era)) return this.page(from, keysMax, done);
       const stored = this.#decode(() => entries.map(decodeEntry));
@@ -105,11 +107,14 @@ export class Scan implements KeyScan {
     done: (stored: Found[] | undefined) => void,
   ): void {
     const { store, onFatal } = this.#world;
-    store.range({ ...space.storedKeys.dataAt(position), limit: SAME_POSITION_MAX }, (error, entries) => {
-      if (error !== null) return onFatal(error);
-      const stored = this.#decode(() => entries.map(decodeEntry));
-      if (stored !== undefined) done(this.#isStale(era) ? undefined : stored);
-    });
+    store.range(
+      { ...space.storedKeys.dataAt(position), ...HEADERS, limit: SAME_POSITION_MAX },
+      (error, entries) => {
+        if (error !== null) return onFatal(error);
+        const stored = this.#decode(() => entries.map(decodeEntry));
+        if (stored !== undefined) done(this.#isStale(era) ? undefined : stored);
+      },
+    );
   }
 
   /** Lays what is unsaved over what is stored, both from `from` up to `end`. */
@@ -158,7 +163,7 @@ export class Scan implements KeyScan {
       return true;
     };
     const step = (range: KeyRange): void => {
-      snapshot.range({ ...range, limit: STEP_ENTRIES }, (error, entries) => {
+      snapshot.range({ ...range, ...HEADERS, limit: STEP_ENTRIES }, (error, entries) => {
         if (error instanceof SnapshotLostError) return finish('lost');
         if (error !== null) return this.#world.onFatal(error);
         const keys = this.#decode(() => entries.map(decodeEntry));

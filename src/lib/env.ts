@@ -118,6 +118,8 @@ export interface StoreRange {
   readonly from: Uint8Array;
   readonly to: Uint8Array;
   readonly limit: number;
+  /** Of each value no more than so many bytes: what is behind them is left out, and takes no memory. */
+  readonly valueBytes?: number;
 }
 
 export type RangeDone = (

@@ -103,19 +103,19 @@ const seconds = fc.oneof(
   { weight: 5, arbitrary: pick('1000000', '2000000', '99999999') },
   {
     weight: 2,
-    arbitrary: pick('0', '-1', 'x', '', '9223372036854775807', '9223372036854775', '-9223372036854775808'),
+    arbitrary: pick('0', '-1', 'x', '', '9223372036854775807', '9000000000000', '-9223372036854775808'),
   },
 );
 const moment = fc.oneof(
   { weight: 5, arbitrary: pick('99999999999', '4102444800', '5000000000') },
-  { weight: 2, arbitrary: pick('1', '0', '-1', 'x', '', '9223372036854775807', '9223372036854775') },
+  { weight: 2, arbitrary: pick('1', '0', '-1', 'x', '', '9223372036854775807', '9000000000000') },
 );
 const momentMs = fc.oneof(
-  { weight: 5, arbitrary: pick('99999999999000', '4102444800000', '5000000000123') },
+  { weight: 5, arbitrary: pick('4102444800000', '5000000000123', '99999999999000') },
   { weight: 2, arbitrary: pick('1', '0', '-1', 'x', '', '9223372036854775807') },
 );
 /** No moment in the past: Redis keeps such a key for DBSIZE until somebody asks for it, hstore does not. */
-const ahead = pick('99999999999000', '4102444800000', '0', '-1', 'x');
+const ahead = pick('4102444800000', '5000000000123', '0', '-1', 'x');
 const database = fc.oneof(
   { weight: 8, arbitrary: pick('0', '1', '2') },
   pick('15', '16', '-1', 'x', '', '9999999999999999999'),
@@ -214,7 +214,9 @@ const READS: readonly Words[] = [
   ),
   words(pick('RANDOMKEY', 'DBSIZE')),
   words(word('KEYS'), pick('*', '?', '[a-c]', 'k*', '\\a', '[^a]', '')),
-  words(word('SCAN'), pick('x', '', '0 ', '0\0x', '-', '18446744073709551616'), scanOptions),
+  // As C reads them, 0 or no number. With a COUNT the pages would differ.
+  words(word('SCAN'), pick('', '0\0x', '-0', '00')),
+  words(word('SCAN'), pick('x', '0 ', '-', '18446744073709551616'), scanOptions),
   words(
     pick('SORT_RO', 'SORT'),
     key,
@@ -276,16 +278,19 @@ const TRANSACTION: readonly Words[] = [
   words(word('WATCH'), some(key, 3)),
 ];
 
-const command: Words = fc.oneof(
+const onData: Words = fc.oneof(
   { weight: 8, arbitrary: fc.oneof(...SETS) },
   { weight: 8, arbitrary: fc.oneof(...READS) },
   { weight: 6, arbitrary: fc.oneof(...CHANGES) },
   { weight: 4, arbitrary: fc.oneof(...TIMED) },
   { weight: 4, arbitrary: fc.oneof(...MOVES) },
   { weight: 5, arbitrary: fc.oneof(...BITS) },
+);
+const command: Words = fc.oneof(
+  { weight: 35, arbitrary: onData },
   { weight: 3, arbitrary: anything },
   { weight: 2, arbitrary: fc.oneof(...CONNECTION) },
-  { weight: 7, arbitrary: fc.oneof(...TRANSACTION) },
+  { weight: 4, arbitrary: fc.oneof(...TRANSACTION) },
 );
 
 const client = fc.constantFrom(0 as const, 0 as const, 1 as const);
@@ -303,16 +308,47 @@ const act: fc.Arbitrary<Act> = fc.oneof(
   },
 );
 
+/** By chance alone few transactions come to their end. Here the other client may come in between, and in its midst. */
+const transaction: fc.Arbitrary<Act[]> = fc
+  .record({
+    client,
+    watched: fc.option(some(key, 2)),
+    between: fc.array(onData, { maxLength: 2 }),
+    queued: fc.array(fc.tuple(onData, fc.option(onData, { freq: 3 })), { maxLength: 5 }),
+    select: fc.option(database, { freq: 4 }),
+  })
+  .map(({ client: self, watched, between, queued, select }) => {
+    const other = self === 0 ? 1 : 0;
+    const send = (by: 0 | 1, ...argv: string[]): Act => ({ do: 'send', client: by, argv });
+    return [
+      ...(watched === null ? [] : [send(self, 'WATCH', ...watched)]),
+      ...between.map((argv) => send(other, ...argv)),
+      send(self, 'MULTI'),
+      ...(select === null ? [] : [send(self, 'SELECT', select)]),
+      ...queued.flatMap(([mine, theirs]) => [
+        send(self, ...mine),
+        ...(theirs === null ? [] : [send(other, ...theirs)]),
+      ]),
+      send(self, 'EXEC'),
+    ];
+  });
+const history: fc.Arbitrary<Act[]> = fc
+  .array(
+    fc.oneof({ weight: 12, arbitrary: act.map((one) => [one]) }, { weight: 1, arbitrary: transaction }),
+    {
+      minLength: 1,
+      maxLength: LENGTH_MAX,
+      size: 'max',
+    },
+  )
+  .map((parts) => parts.flat());
+
 test('hstore answers every history as Redis does', { timeout: 60_000 + RUNS * 1000 }, async () => {
   await fc.assert(
-    fc.asyncProperty(
-      fc.array(act, { minLength: 1, maxLength: LENGTH_MAX, size: 'max' }),
-      fc.constantFrom(2 as const, 3 as const),
-      async (history, protocol) => {
-        const { ours, theirs } = await Differential.run(pair.ports, protocol, history);
-        expect(ours).toEqual(theirs);
-      },
-    ),
+    fc.asyncProperty(history, fc.constantFrom(2 as const, 3 as const), async (acts, protocol) => {
+      const { ours, theirs } = await Differential.run(pair.ports, protocol, acts);
+      expect(ours).toEqual(theirs);
+    }),
     { numRuns: RUNS, ...SEED },
   );
 });

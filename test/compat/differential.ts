@@ -24,6 +24,7 @@ export type Act =
 /** The same times to live are set a moment later on one server. */
 const MOMENT = 20_000;
 const TIMES = new Set(['ttl', 'pttl', 'expiretime', 'pexpiretime']);
+const ENDS = ['discard +OK\r\n', 'reset +RESET\r\n'];
 const NULLS = ['*-1\r\n', '_\r\n'];
 
 /** A client, once on each server. */
@@ -54,16 +55,13 @@ class Twin {
     const name = argv[0]!.toLowerCase();
     if (reply === '+QUEUED\r\n') this.queued.push(argv);
     else if (name === 'multi' && reply === '+OK\r\n') this.inMulti = true;
-    else if (name === 'exec' || name === 'discard' || name === 'reset') {
-      const ended = name !== 'discard' || reply === '+OK\r\n';
-      if (this.inMulti && ended) this.watched = [];
-      if (ended) this.#leave();
-    } else if (name === 'unwatch') this.watched = [];
-  }
-
-  #leave(): void {
+    else if (name === 'unwatch') this.watched = [];
+    const ended =
+      name === 'exec' ? reply !== '-ERR EXEC without MULTI\r\n' : ENDS.includes(`${name} ${reply}`);
+    if (!ended) return;
     this.queued = [];
     this.inMulti = false;
+    this.watched = [];
   }
 
   destroy(): void {
@@ -78,6 +76,7 @@ interface Watched {
   readonly key: string;
   readonly state: string;
   swapped: boolean;
+  bitsSet: boolean;
 }
 
 export class Differential {
@@ -138,8 +137,7 @@ export class Differential {
     for (const [i, step] of steps.entries()) {
       const word = step[0]!.toLowerCase();
       if (word === 'incrbyfloat') this.#floats = true;
-      if (word === 'swapdb')
-        for (const each of this.#twins) for (const key of each.watched) key.swapped = true;
+      this.#noteWhatMatters(word);
       if (word === 'exec' && (await this.#knownOutcome(twin, ours[i]!, theirs[i]!))) return false;
       if (!this.#compare(client, step, [ours[i]!, theirs[i]!], twin.queued)) return false;
       twin.follow(step, theirs[i]!);
@@ -151,7 +149,11 @@ export class Differential {
   async #look(twin: Twin, keys: readonly string[]): Promise<Watched[]> {
     const db = / db=(\d+) /.exec(await twin.theirs.ask('CLIENT', 'INFO'))![1]!;
     const watched: Watched[] = [];
-    for (const key of keys) watched.push({ db, key, state: await this.#stateOf(db, key), swapped: false });
+    for (const key of keys) {
+      // What is watched already stays as it was then.
+      if (twin.watched.some((each) => each.db === db && each.key === key)) continue;
+      watched.push({ db, key, state: await this.#stateOf(db, key), swapped: false, bitsSet: false });
+    }
     return watched;
   }
 
@@ -160,17 +162,24 @@ export class Differential {
     return replies.join('');
   }
 
-  /**
-   * Redis remembers that something was done to a watched key, hstore looks at what it is: see transactions.ts. Where that
-   * has led to two outcomes, the history ends.
-   */
-  async #knownOutcome(twin: Twin, ours: string, theirs: string): Promise<boolean> {
-    if (!NULLS.includes(theirs) || NULLS.includes(ours)) return false;
-    for (const { db, key, state, swapped } of twin.watched) {
-      if ((await this.#stateOf(db, key)) !== state) return false;
-      if (!swapped && !state.includes('$-1\r\n')) return false;
+  #noteWhatMatters(word: string): void {
+    for (const watched of this.#twins.flatMap((twin) => twin.watched)) {
+      if (word === 'swapdb') watched.swapped = true;
+      if (word === 'setbit' || word === 'bitfield') watched.bitsSet = true;
     }
-    return twin.watched.length > 0;
+  }
+
+  /**
+   * Redis remembers that something was done to a watched key, hstore looks at what it is: see transactions.ts. That it is
+   * stored in another encoding is a change in hstore, as when a bit is set to what it was. Where this has led to two
+   * outcomes, the history ends.
+   */
+  async #knownOutcome({ watched }: Twin, ours: string, theirs: string): Promise<boolean> {
+    const isNull = (reply: string) => NULLS.includes(reply);
+    if (isNull(ours) === isNull(theirs)) return false;
+    if (isNull(ours)) return watched.some(({ bitsSet }) => bitsSet);
+    for (const { db, key, state } of watched) if ((await this.#stateOf(db, key)) !== state) return false;
+    return watched.some(({ state, swapped }) => swapped || state.includes('$-1\r\n'));
   }
 
   async #scan({ client, options }: Extract<Act, { do: 'scan' }>): Promise<boolean> {

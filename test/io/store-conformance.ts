@@ -144,6 +144,21 @@ export function storeConformance(name: string, makeWorld: () => Promise<StoreWor
       expect(await list('', '\xff', 3)).toEqual(['a=1', 'b=2', 'c=3']);
     });
 
+    test('range gives no more of a value than was asked for, also from a snapshot', async () => {
+      await write({ a: '', b: '12', c: '123', d: '1234' });
+      const wanted = { from: bytes('a'), to: bytes('e'), limit: 10, valueBytes: 3 };
+      for (const source of [store, store.snapshot()]) {
+        const values = await world.until(
+          new Promise<string[]>((resolve, reject) => {
+            source.range(wanted, (error, entries) =>
+              error === null ? resolve(entries.map(([, value]) => text(value)!)) : reject(error),
+            );
+          }),
+        );
+        expect(values).toEqual(['', '12', '123', '123']);
+      }
+    });
+
     test('clear removes exactly its range', async () => {
       await write({ a: '1', b: '2', c: '3', d: '4' });
       await world.until(clear(store, 'b', 'd'));

@@ -43,6 +43,12 @@ export class LogScript {
     return this.run(command(...argv));
   }
 
+  /** Runs them, and then time passes. */
+  pass(ms: number, ...ops: Op[]): void {
+    this.run(...ops);
+    this.nowMs += ms;
+  }
+
   openSession(): string {
     return String(this.command('HSTORE.SESSION', 'OPEN'));
   }

@@ -91,7 +91,7 @@ export class MemoryStore implements Store {
   }
 
   range(
-    range: { from: Uint8Array; to: Uint8Array; limit: number },
+    range: { from: Uint8Array; to: Uint8Array; limit: number; valueBytes?: number },
     done: (error: Error | null, entries: readonly (readonly [Uint8Array, Uint8Array])[]) => void,
   ): void {
     let found: [Uint8Array, Uint8Array][] = [];
@@ -99,7 +99,7 @@ export class MemoryStore implements Store {
       act: () => {
         found = this.#between(range)
           .slice(0, range.limit)
-          .map((key) => [Buffer.from(key, 'hex'), this.#entries.get(key)!]);
+          .map((key) => [Buffer.from(key, 'hex'), this.#entries.get(key)!.subarray(0, range.valueBytes)]);
       },
       tell: () => done(null, found),
     });

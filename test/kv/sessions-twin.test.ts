@@ -264,7 +264,9 @@ class Driver {
   }
 }
 
-test('sessions and transactions are those of their dumb twin, through checkpoints, failures and crashes', async () => {
+test('sessions and transactions are those of their dumb twin, through checkpoints, failures and crashes', {
+  timeout: 60_000,
+}, async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(step, { minLength: 40, maxLength: 100 }),
@@ -282,6 +284,6 @@ test('sessions and transactions are those of their dumb twin, through checkpoint
         }
       },
     ),
-    { numRuns: 400 },
+    { numRuns: 150 },
   );
 });

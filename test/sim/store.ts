@@ -10,6 +10,8 @@ import type { Life, Scheduler } from './scheduler.ts';
 type Change = readonly [key: string, value: Uint8Array | undefined];
 
 const keyOf = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1');
+const entriesOf = (all: ReadonlyMap<string, Uint8Array>, keys: readonly string[], valueBytes?: number) =>
+  keys.map((key) => [Buffer.from(key, 'latin1'), all.get(key)!.subarray(0, valueBytes)] as const);
 
 export class SimStore {
   readonly #entries = new Map<string, Uint8Array>();
@@ -53,17 +55,17 @@ export class SimStore {
         later(() => done(null, values));
       },
       batch: () => this.#batch(later),
-      range: ({ from, to, limit }, done) => {
+      range: ({ from, to, limit, valueBytes }, done) => {
         const keys = sorted(from, to).slice(0, limit);
-        const entries = keys.map((key) => [Buffer.from(key, 'latin1'), this.#entries.get(key)!] as const);
+        const entries = entriesOf(this.#entries, keys, valueBytes);
         later(() => done(null, entries));
       },
       snapshot: () => {
         const entries = new Map(this.#entries);
         return {
-          range: ({ from, to, limit }, done) => {
+          range: ({ from, to, limit, valueBytes }, done) => {
             const keys = [...entries.keys()].filter((key) => key >= keyOf(from) && key < keyOf(to)).sort();
-            const found = keys.slice(0, limit).map((key) => [Buffer.from(key, 'latin1'), entries.get(key)!] as const);
+            const found = entriesOf(entries, keys.slice(0, limit), valueBytes);
             later(() => done(null, found));
           },
           close: () => {},
