@@ -5,10 +5,10 @@
  *   await db.call('INCR', 'visits');        // once, whatever breaks on the way
  *   await db.close();
  *
- * It is connected to one server at a time, which may be any. What has not been answered when the connection breaks, or
- * when a server says that it could not reach a majority, is sent again to another one, until the deadline: a read as it
- * is, a write as `HSTORE.DO session seq ack ...` with the number that it had, so that it runs once however often it is
- * sent. Which servers there are it learns from the cluster.
+ * It is connected to one server at a time, which may be any. What has not been answered when the connection breaks, when
+ * a server says that it could not reach a majority, or when it says nothing for too long, is sent again to another one,
+ * until the deadline: a read as it is, a write as `HSTORE.DO session seq ack ...` with the number that it had, so that it
+ * runs once however often it is sent. Which servers there are it learns from the cluster.
  */
 import { Redis, type RedisOptions } from 'ioredis';
 import { Members, parseAddress, parseClusterNodes } from './members.ts';
@@ -68,17 +68,33 @@ const REFUSED = new Set(
 );
 /** Errors after which a command is sent again. What they leave open a session settles. */
 const AGAIN = /^(CLUSTERDOWN|TIMEOUT|TRYAGAIN|LOADING|SESSIONFULL)\b/;
+/** A server refuses what it is sent before it looks at what it is: that says nothing about an earlier attempt. */
+const REFUSED_AT_THE_DOOR = /^(MISCONF|NOAUTH|WRONGPASS|DENIED)\b/;
 const DEADLINE_MS = 15_000;
 const RETRY_MS_MIN = 20;
 const RETRY_MS_MAX = 500;
+const CONNECT_MS_MAX = 2000;
+const CLOSE_MS_MAX = 1000;
+/** An attempt may take half of the time that is left, so that another server gets the other; or all, if it is so short. */
+const ATTEMPT_MS_MIN = 1000;
 /** The servers keep up to 512 replies of a session, and learn with the next write what may be forgotten. */
 const OPEN_WRITES_MAX = 128;
 
 export async function connect(options: string | readonly string[] | ConnectOptions): Promise<HstoreClient> {
   const given = typeof options === 'string' || 'length' in options ? { nodes: options } : options;
   const client = new HstoreClient(given);
-  await client.start();
+  try {
+    await client.start();
+  } catch (error) {
+    await client.close();
+    throw error;
+  }
   return client;
+}
+
+interface Numbered {
+  readonly session: Session;
+  readonly seq: number;
 }
 
 interface Attempt {
@@ -94,8 +110,8 @@ export class HstoreClient {
   #session: Promise<Session> | undefined;
   /** Flags of each command, by name in lower case. */
   #commands = new Map<string, readonly string[]>();
-  /** Writes that wait for others to be settled. */
-  #waiting: (() => void)[] = [];
+  /** Writes that wait for others to be settled, for a number; or, with undefined, to look again. */
+  #waiting: ((taken: Numbered | undefined) => void)[] = [];
   #closed = false;
 
   /** For `connect`. */
@@ -108,7 +124,7 @@ export class HstoreClient {
 
   /** For `connect`: resolves when a server has answered. */
   async start(): Promise<void> {
-    await this.#read('COMMAND', [], false);
+    await this.#read('COMMAND', [], { buffers: false });
   }
 
   /** The servers that it knows. */
@@ -149,11 +165,10 @@ export class HstoreClient {
     if (this.#closed) return;
     this.#closed = true;
     const redis = await this.#redis?.catch(() => undefined);
-    const session = await this.#session?.catch(() => undefined);
-    if (redis !== undefined && session !== undefined) {
-      await redis.call('HSTORE.SESSION', 'CLOSE', session.id).catch(() => {});
-    }
-    redis?.disconnect();
+    if (redis === undefined) return;
+    const closeSession = this.#session?.then(({ id }) => redis.call('HSTORE.SESSION', 'CLOSE', id));
+    if (closeSession !== undefined) await within(CLOSE_MS_MAX, closeSession).catch(() => {});
+    redis.disconnect();
   }
 
   async #run(command: string, args: readonly Argument[], buffers: boolean): Promise<unknown> {
@@ -163,18 +178,22 @@ export class HstoreClient {
     }
     const flags = this.#commands.get(name) ?? [];
     if (flags.includes('write')) return this.#write(command, args, buffers);
-    return this.#read(command, args, buffers, flags.includes('admin'));
+    return this.#read(command, args, { buffers, once: flags.includes('admin') });
   }
 
   /** `once`: it is not sent again when nobody knows what became of it. */
-  async #read(command: string, args: readonly Argument[], buffers: boolean, once = false): Promise<unknown> {
-    const untilMs = performance.now() + this.#deadlineMs;
+  async #read(
+    command: string,
+    args: readonly Argument[],
+    how: { readonly buffers: boolean; readonly once?: boolean; readonly untilMs?: number },
+  ): Promise<unknown> {
+    const { buffers, once = false, untilMs = performance.now() + this.#deadlineMs } = how;
     for (let retryMs = RETRY_MS_MIN; ; retryMs = Math.min(2 * retryMs, RETRY_MS_MAX)) {
       let attempt: Attempt | undefined;
       try {
         const redis = await this.#connected(untilMs);
         attempt = { redis };
-        return await send(redis, [command, ...args], buffers);
+        return await within(attemptMs(untilMs), send(redis, [command, ...args], buffers));
       } catch (error) {
         if (isFinal(error)) throw error;
         if (attempt !== undefined && once) throw new DeadlineError(command, 'unknown', error);
@@ -186,8 +205,7 @@ export class HstoreClient {
 
   async #write(command: string, args: readonly Argument[], buffers: boolean): Promise<unknown> {
     const untilMs = performance.now() + this.#deadlineMs;
-    let session = await this.#openSession(command, untilMs);
-    let seq = session.next();
+    let { session, seq } = await this.#takeNumber(command, untilMs);
     /** An attempt was made of which nobody knows what became. */
     let open = false;
     try {
@@ -197,17 +215,16 @@ export class HstoreClient {
           const redis = await this.#connected(untilMs);
           attempt = { redis };
           const words = ['HSTORE.DO', session.id, seq, session.ack, command, ...args];
-          return await send(redis, words, buffers);
+          return await within(attemptMs(untilMs), send(redis, words, buffers));
         } catch (error) {
           if (isSessionExpired(error)) {
             if (open) throw new SessionLostError(command);
-            session.settle(seq);
-            this.#forgetSession(session);
-            session = await this.#openSession(command, untilMs);
-            seq = session.next();
+            session.lost = true;
+            this.#settle(session, seq);
+            ({ session, seq } = await this.#takeNumber(command, untilMs));
             continue;
           }
-          if (isFinal(error)) throw error;
+          if (isFinal(error) && !(open && isRefusedAtTheDoor(error))) throw error;
           open ||= attempt !== undefined && !isNotDone(error);
           if (!isSessionFull(error)) await this.#recover(attempt, error);
           if (!(await this.#pause(retryMs, untilMs))) {
@@ -216,35 +233,52 @@ export class HstoreClient {
         }
       }
     } finally {
-      session.settle(seq);
-      this.#waiting.shift()?.();
+      this.#settle(session, seq);
+    }
+  }
+
+  #settle(session: Session, seq: number): void {
+    session.settle(seq);
+    while (this.#waiting.length > 0 && (session.lost || session.open < OPEN_WRITES_MAX)) {
+      this.#waiting.shift()!(session.lost ? undefined : { session, seq: session.next() });
     }
   }
 
   // Sessions
 
-  async #openSession(command: string, untilMs: number): Promise<Session> {
+  /** A number of the present session, as soon as there is one and it has room. */
+  async #takeNumber(command: string, untilMs: number): Promise<Numbered> {
     for (;;) {
-      this.#session ??= this.#requestSession();
+      this.#session ??= this.#requestSession(untilMs);
       const opening = this.#session;
       let session: Session;
       try {
         session = await opening;
       } catch (error) {
         if (this.#session === opening) this.#session = undefined;
-        throw error instanceof DeadlineError ? new DeadlineError(command, 'not-done', error) : error;
+        if (!(error instanceof DeadlineError)) throw error;
+        // It may have been the deadline of another write, which had asked first.
+        if (performance.now() < untilMs - RETRY_MS_MAX) continue;
+        throw new DeadlineError(command, 'not-done', error);
       }
-      if (session.open < OPEN_WRITES_MAX) return session;
-      await this.#turn(command, untilMs);
+      if (session.lost) {
+        if (performance.now() >= untilMs) throw new DeadlineError(command, 'not-done', undefined);
+        if (this.#session === opening) this.#session = undefined;
+        continue;
+      }
+      // Looked and taken in one step: of all who have waited for the session no more go on than there is room for.
+      if (session.open < OPEN_WRITES_MAX) return { session, seq: session.next() };
+      const taken = await this.#turn(command, untilMs);
+      if (taken !== undefined) return taken;
     }
   }
 
   /** Waits until another write is settled. */
-  #turn(command: string, untilMs: number): Promise<void> {
+  #turn(command: string, untilMs: number): Promise<Numbered | undefined> {
     return new Promise((resolve, reject) => {
-      const settled = (): void => {
+      const settled = (taken: Numbered | undefined): void => {
         clearTimeout(timer);
-        resolve();
+        resolve(taken);
       };
       const timer = setTimeout(() => {
         this.#waiting = this.#waiting.filter((each) => each !== settled);
@@ -255,16 +289,8 @@ export class HstoreClient {
   }
 
   /** A session that is opened twice, because the first answer was lost, expires by itself. */
-  async #requestSession(): Promise<Session> {
-    return new Session((await this.#read('HSTORE.SESSION', ['OPEN'], false)) as number);
-  }
-
-  #forgetSession(session: Session): void {
-    const { id } = session;
-    const forget = this.#session;
-    void forget?.then((present) => {
-      if (present.id === id && this.#session === forget) this.#session = undefined;
-    });
+  async #requestSession(untilMs: number): Promise<Session> {
+    return new Session((await this.#read('HSTORE.SESSION', ['OPEN'], { buffers: false, untilMs })) as number);
   }
 
   // Connections
@@ -277,6 +303,7 @@ export class HstoreClient {
 
   async #connect(untilMs: number): Promise<Redis> {
     const { username, password, db, tls } = this.#options;
+    const connectMs = Math.max(1, Math.min(CONNECT_MS_MAX, untilMs - performance.now()));
     const redis = new Redis({
       ...this.#members.next(),
       ...(username === undefined ? {} : { username }),
@@ -284,7 +311,7 @@ export class HstoreClient {
       ...(tls === undefined ? {} : { tls }),
       db: db ?? 0,
       lazyConnect: true,
-      connectTimeout: Math.max(1, Math.min(2000, untilMs - performance.now())),
+      connectTimeout: connectMs,
       // What is sent again, and where, is decided here.
       autoResendUnfulfilledCommands: false,
       enableOfflineQueue: false,
@@ -294,8 +321,10 @@ export class HstoreClient {
     });
     redis.on('error', () => {});
     try {
-      await redis.connect();
-      await this.#learn(redis);
+      await within(
+        connectMs,
+        redis.connect().then(() => this.#learn(redis)),
+      );
       return redis;
     } catch (error) {
       redis.disconnect();
@@ -329,6 +358,20 @@ export class HstoreClient {
   }
 }
 
+function attemptMs(untilMs: number): number {
+  const leftMs = untilMs - performance.now();
+  return Math.min(leftMs, Math.max(leftMs / 2, ATTEMPT_MS_MIN));
+}
+
+/** Rejects if it takes longer: a server that hangs says nothing, and its connection does not break. */
+function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const late = (): void => reject(new Error(`no answer within ${Math.round(ms)} ms`));
+    const timer = setTimeout(late, Math.max(0, ms));
+    void promise.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
 function send(redis: Redis, [command, ...args]: readonly Argument[], buffers: boolean): Promise<unknown> {
   const words = args as (string | Buffer | number)[];
   return buffers ? redis.callBuffer(`${command}`, ...words) : redis.call(`${command}`, ...words);
@@ -337,6 +380,10 @@ function send(redis: Redis, [command, ...args]: readonly Argument[], buffers: bo
 /** An answer that another attempt would not change: a mistake of the caller, or of the command's own. */
 function isFinal(error: unknown): boolean {
   return error instanceof Error && error.name === 'ReplyError' && !AGAIN.test(error.message);
+}
+
+function isRefusedAtTheDoor(error: unknown): boolean {
+  return error instanceof Error && REFUSED_AT_THE_DOOR.test(error.message);
 }
 
 /** The server has said so. */

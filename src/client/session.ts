@@ -6,6 +6,8 @@
  */
 export class Session {
   readonly id: number;
+  /** The servers do not know it any more. */
+  lost = false;
   #nextSeq = 1;
   #ack = 0;
   /** Settled numbers beyond `ack`. */

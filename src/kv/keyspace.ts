@@ -22,6 +22,7 @@ import { positionOf } from './position.ts';
 import { absentRecord, decodeStored, type KeyRecord, presentRecord, type RecordFields } from './records.ts';
 import { type Records, Space } from './space.ts';
 import { garbageRanges, type KeyRange } from './stored-keys.ts';
+import { Watchers } from './watchers.ts';
 
 /** Looked at per call of `evict`, and for each key of the operation: more than an insertion needs. */
 const EVICTION_STEPS_MIN = 16;
@@ -60,6 +61,7 @@ export class Keyspace {
   #nextSpace = DATABASES;
   #expiredCount = 0;
   #changeCount = 0;
+  readonly watchers = new Watchers();
   /** Keys that reads have found, and not found. Not replicated. */
   readonly lookups = { hits: 0, misses: 0 };
   /** An operation has been carried out in part: what is read now is no state of the data. */
@@ -416,6 +418,7 @@ export class Keyspace {
       bytes -= old.memoryBytes;
       if (old.generation >= this.#firstDirty) dirtyBytes -= old.memoryBytes;
     }
+    if (record.present && !this.watchers.none) this.watchers.written(space, name);
     space.count(old, record);
     space.bytes += bytes;
     this.#bytes += bytes;

@@ -26,6 +26,7 @@ import { decodeMeta, encodeMeta, type Meta } from './meta.ts';
 import { Reader, type ReadQuery } from './reader.ts';
 import { type SessionLimits, Sessions } from './sessions.ts';
 import { type KeyRange, metaKey, sessionsAfter } from './stored-keys.ts';
+import type { Watcher } from './watchers.ts';
 
 /**
  * No string grows longer, by APPEND or SETRANGE: what changes a part of a value makes a new one, and copying more would
@@ -204,6 +205,11 @@ export class KvStateMachine implements StateMachine {
   /** Whether a key in memory is live by the log's time and expired by `nowMs`. */
   expiredBetween(places: readonly KeyPlace[], nowMs: number): boolean {
     return this.#reader.expiredBetween(places, nowMs);
+  }
+
+  /** Tells the watcher, once, that the key has been written. The returned function ends it. */
+  watch(db: number, name: string, watcher: Watcher): () => void {
+    return this.#keyspace.watchers.watch(this.#keyspace.spaceOf(db), name, watcher);
   }
 
   /** See `DueKeys.find`. */

@@ -16,7 +16,8 @@ import type { Waiter } from './writes.ts';
 export interface ExpirerOptions {
   readonly clock: Clock;
   readonly stateMachine: KvStateMachine;
-  readonly isLeader: () => boolean;
+  /** Whether this server leads, and has room on its disk. */
+  readonly mayWrite: () => boolean;
   readonly write: (db: number, argv: readonly Uint8Array[], waiter: Waiter) => void;
 }
 
@@ -48,9 +49,9 @@ export class Expirer {
   }
 
   #look(): void {
-    const { clock, stateMachine, isLeader, write } = this.#options;
+    const { clock, stateMachine, mayWrite, write } = this.#options;
     const idle =
-      !isLeader() || !stateMachine.activeExpire || stateMachine.expiring.every((count) => count === 0);
+      !mayWrite() || !stateMachine.activeExpire || stateMachine.expiring.every((count) => count === 0);
     if (idle) return this.#after(LOOK_EVERY_MS);
     stateMachine.findDue(clock.wallMs(), KEYS_PER_BATCH_MAX, (places) => {
       const [first] = places;

@@ -101,7 +101,7 @@ export class Replica {
     this.#expirer = new Expirer({
       clock: env.clock,
       stateMachine: this.stateMachine,
-      isLeader: () => this.raft.role === 'leader',
+      mayWrite: () => this.raft.role === 'leader' && !this.diskFull,
       write: (db, argv, waiter) => this.write(db, argv, waiter),
     });
     this.#host.add({

@@ -280,6 +280,7 @@ class Server implements RunningServer, ServerContext {
       onClose: () => {
         this.clients.delete(client.id);
         this.monitors.remove(client);
+        this.transactions.drop(client);
         this.#connections.delete(one);
         this.stats.connectionClosed(client);
       },

@@ -11,16 +11,17 @@
  * connection (PING, SELECT, CONFIG ...) is carried out here once the operation has been applied, in its place among the
  * replies; a SELECT counts for what is queued behind it.
  *
- * Redis remembers that something was done to a watched key; here it is what the key is that counts. So one that was missing,
- * has come, and is gone again when EXEC is applied is unchanged, and so is one whose database was swapped away and back.
+ * What counts is what a key is when EXEC is applied. That a key which was missing has come and gone meanwhile is seen only
+ * by this server, which answers then without asking the log; what comes and goes while EXEC is under way is not noticed.
  */
 
 import type { WatchedKey } from '../kv/batch.ts';
 import { watchedVersions } from '../kv/internal-commands.ts';
+import type { KvStateMachine } from '../kv/state-machine.ts';
 import { assert } from '../lib/assert.ts';
 import { latin1 } from '../lib/bytes.ts';
 import type { Client } from '../resp/client.ts';
-import { ErrorReply, OK, type Reply } from '../resp/reply.ts';
+import { ErrorReply, NullArrayReply, OK, type Reply } from '../resp/reply.ts';
 import { Request, type RequestKind, type RequestOwner } from '../resp/request.ts';
 import { parseDatabase } from './connection-commands.ts';
 import type { AnyCommand, Call, ServerContext, TransactionState } from './context.ts';
@@ -61,6 +62,31 @@ interface State {
   watched: Map<string, WatchedKey>;
   /** As an operation of the log has them, like `Client.queuedBytes`: all of it must fit in one. */
   watchedBytes: number;
+  readonly arrivals: Arrivals;
+}
+
+/** Watched keys that were missing: an operation of the log can see that one is there, and not that it was. */
+class Arrivals {
+  #seen = false;
+  #ends: (() => void)[] = [];
+
+  /** One of them has been written since. */
+  get seen(): boolean {
+    return this.#seen;
+  }
+
+  expect(stateMachine: Pick<KvStateMachine, 'watch'>, { db, key }: WatchedKey): void {
+    const written = (): void => {
+      this.#seen = true;
+    };
+    this.#ends.push(stateMachine.watch(db, latin1(key), { written }));
+  }
+
+  end(): void {
+    for (const end of this.#ends) end();
+    this.#ends = [];
+    this.#seen = false;
+  }
 }
 
 function isOnData({ kind }: AnyCommand): boolean {
@@ -95,7 +121,7 @@ export class Transactions implements TransactionState {
   #stateOf(client: Client): State {
     let state = this.#states.get(client);
     if (state === undefined) {
-      state = { queue: [], broken: false, watched: new Map(), watchedBytes: 0 };
+      state = { queue: [], broken: false, watched: new Map(), watchedBytes: 0, arrivals: new Arrivals() };
       this.#states.set(client, state);
     }
     return state;
@@ -149,6 +175,7 @@ export class Transactions implements TransactionState {
   drop(client: Client): void {
     client.queued = -1;
     client.queuedBytes = 0;
+    this.#states.get(client)?.arrivals.end();
     this.#states.delete(client);
   }
 
@@ -156,6 +183,7 @@ export class Transactions implements TransactionState {
     const state = this.#stateOf(client);
     state.watched.clear();
     state.watchedBytes = 0;
+    state.arrivals.end();
     return OK;
   }
 
@@ -174,8 +202,10 @@ export class Transactions implements TransactionState {
         for (const [i, key] of keys.entries()) {
           const name = `${db} ${latin1(key)}`;
           if (state.watched.has(name)) continue;
-          state.watched.set(name, { db, key, version: versions[i]! });
+          const watched = { db, key, version: versions[i]! };
+          state.watched.set(name, watched);
           state.watchedBytes += watchedKeyBytes(key);
+          if (watched.version === 0) state.arrivals.expect(this.#server.replica.stateMachine, watched);
         }
         request.resolve(OK);
       },
@@ -186,7 +216,7 @@ export class Transactions implements TransactionState {
   /** Answers the request, now or later. */
   exec(request: Request): void {
     const { client } = request;
-    const { queue, broken, watched: watchedByName } = this.#stateOf(client);
+    const { queue, broken, watched: watchedByName, arrivals } = this.#stateOf(client);
     const full = this.writes(client) && this.#server.replica.diskFull;
     const refused = client.queued >= 0 && (broken || full);
     const placed = client.queued < 0 || refused ? [] : placedFrom(client.db, queue);
@@ -195,6 +225,10 @@ export class Transactions implements TransactionState {
     if (refused) {
       this.drop(client);
       return request.resolve(broken ? ABORTED : abortedBecauseOf(DISK_FULL));
+    }
+    if (arrivals.seen) {
+      this.drop(client);
+      return request.resolve(NullArrayReply.instance);
     }
     const watched = [...watchedByName.values()];
     const commands = placed.filter(({ known }) => isOnData(known.command));
@@ -277,7 +311,8 @@ class Execution implements RequestOwner {
   }
 
   next(): void {
-    if (this.#advancing) return;
+    // Who has left meanwhile is served no more, as with what waits in its connection: it would monitor for ever.
+    if (this.#advancing || !this.#server.clients.has(this.#client.id)) return;
     this.#advancing = true;
     for (let at = this.#replies.length; at < this.#queue.length; at++) {
       this.#carryOut(this.#queue[at]!);

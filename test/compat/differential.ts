@@ -46,8 +46,14 @@ class Twin {
   }
 
   async ask(steps: readonly (readonly string[])[]): Promise<[string[], string[]]> {
-    const both = [this.ours, this.theirs].map((talk) => talk.send(...steps).replies(steps.length));
-    return (await Promise.all(both)) as [string[], string[]];
+    const askOne = async (talk: Talk, name: string): Promise<string[]> => {
+      try {
+        return await talk.send(...steps).replies(steps.length);
+      } catch (cause) {
+        throw new Error(`${name} does not answer ${JSON.stringify(steps)}`, { cause });
+      }
+    };
+    return Promise.all([askOne(this.ours, 'hstore'), askOne(this.theirs, 'Redis')]);
   }
 
   /** Follows a transaction by what Redis has answered. */

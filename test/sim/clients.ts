@@ -10,6 +10,7 @@ import { dataCommands } from '../../src/kv/table.ts';
 import { unreachable } from '../../src/lib/assert.ts';
 import { fromLatin1, latin1 } from '../../src/lib/bytes.ts';
 import { ErrorReply, type Reply } from '../../src/resp/reply.ts';
+import type { SwarmClient } from './calls.ts';
 import type { Cluster, SimServer } from './cluster.ts';
 import type { KvReply, StoreCommand, StoreOp } from './kv-models.ts';
 import type { Operation } from './linearizability.ts';
@@ -31,7 +32,7 @@ interface Pending {
   settled: boolean;
 }
 
-export class SimClient {
+export class SimClient implements SwarmClient {
   readonly id: number;
   /** What came of it: closed operations, and those of unknown outcome. */
   readonly history: Operation<StoreOp>[] = [];
@@ -55,6 +56,10 @@ export class SimClient {
     this.#left = workload.operationsPerClient;
     this.#server = this.#random.pick(cluster.servers);
     this.#later();
+  }
+
+  get operations(): number {
+    return this.history.length;
   }
 
   #later(): void {

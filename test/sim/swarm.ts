@@ -9,6 +9,8 @@
 import { assert } from '../../src/lib/assert.ts';
 import { DiskFullError } from '../../src/lib/errors.ts';
 import type { PeerMessage } from '../../src/server/peer-message.ts';
+import { AccountClient, accountModel } from './account-clients.ts';
+import type { SwarmClient } from './calls.ts';
 import { SimClient, type Workload } from './clients.ts';
 import { Cluster, type ClusterOptions, type SimServer } from './cluster.ts';
 import { Invariants } from './invariants.ts';
@@ -16,6 +18,8 @@ import { type KeyOp, keyModel, type StoreOp, storeModel } from './kv-models.ts';
 import { checkLinearizable, type Operation } from './linearizability.ts';
 import { GOOD_NETWORK } from './network.ts';
 import { SimRandom } from './random.ts';
+import { SessionClient } from './session-clients.ts';
+import { TtlClient, ttlModel } from './ttl-clients.ts';
 
 export interface SwarmResult {
   readonly seed: number;
@@ -73,7 +77,10 @@ class Swarm {
   readonly #workload: Workload;
   readonly #weights: FaultWeights;
   readonly #meanBetweenFaultsMs: number;
-  #clients: SimClient[] = [];
+  #plain: SimClient[] = [];
+  #accounts: AccountClient[] = [];
+  #sessions: SessionClient[] = [];
+  #ttls: TtlClient[] = [];
   #crashes = 0;
   /** Until then, every new leader falls within milliseconds. */
   #figure8UntilMs = 0;
@@ -148,12 +155,26 @@ class Swarm {
     };
     cluster.scheduler.afterEvent = () => this.#afterEvent();
     cluster.startAll();
-    const count = this.#random.pick([2, 4, 8]);
-    this.#clients = Array.from({ length: count }, (_, i) => new SimClient(cluster, i, this.#workload));
+    this.#makeClients();
     this.#scheduleFault();
     await cluster.run(FAULTS_FOR_MS);
     await this.#heal();
     this.#checkHistory();
+    await this.#checkExpiry();
+  }
+
+  #makeClients(): void {
+    const [cluster, random] = [this.#cluster, this.#random];
+    const work = { untilMs: FAULTS_FOR_MS, pauseMeanMs: this.#workload.pauseMeanMs };
+    const some = (choices: readonly number[]) => Array.from({ length: random.pick(choices) }, (_, i) => i);
+    this.#plain = some([2, 4, 8]).map((i) => new SimClient(cluster, i, this.#workload));
+    this.#accounts = some([0, 0, 3]).map((i) => new AccountClient(cluster, i, work));
+    this.#sessions = some([0, 0, 3]).map((i) => new SessionClient(cluster, i, work));
+    this.#ttls = some([0, 0, 3]).map((i) => new TtlClient(cluster, i, work));
+  }
+
+  get #clients(): readonly SwarmClient[] {
+    return [...this.#plain, ...this.#accounts, ...this.#sessions, ...this.#ttls];
   }
 
   #afterEvent(): void {
@@ -185,7 +206,7 @@ class Swarm {
     return {
       ...{ seed: this.#seed, failure, crashes: this.#crashes, elections: this.#terms.size },
       events: this.#cluster.scheduler.eventCount,
-      operations: this.#clients.reduce((sum, client) => sum + client.history.length, 0),
+      operations: this.#clients.reduce((sum, client) => sum + client.operations, 0),
       unknown: this.#clients.reduce((sum, client) => sum + client.unknown, 0),
       virtualMs: this.#cluster.scheduler.nowMs,
     };
@@ -431,7 +452,8 @@ class Swarm {
   }
 
   #checkHistory(): void {
-    const history = this.#clients.flatMap((client) => client.history);
+    const sessions: Operation<StoreOp>[] = this.#sessions.flatMap(({ history }) => history.operations);
+    const history = [...this.#plain.flatMap((client) => client.history), ...sessions];
     // A read of unknown outcome says nothing.
     const telling = history.filter(
       ({ op }) => op.reply !== undefined || (op.name !== 'GET' && op.name !== 'MGET'),
@@ -440,6 +462,25 @@ class Swarm {
     const verdict = keyed
       ? checkLinearizable(keyModel, telling as Operation<KeyOp>[])
       : checkLinearizable(storeModel, telling as Operation<StoreOp>[], { stepsMax: 300_000 });
-    assert(verdict.outcome !== 'violation', 'the history is linearizable', `\n${verdict.description}`);
+    const accounts = this.#accounts.flatMap((client) => client.history.operations);
+    const ttls = this.#ttls.flatMap((client) => client.history.operations);
+    for (const { outcome, description } of [
+      verdict,
+      checkLinearizable(accountModel, accounts, { stepsMax: 300_000 }),
+      checkLinearizable(ttlModel, ttls, { stepsMax: 300_000 }),
+    ]) {
+      assert(outcome !== 'violation', 'the history is linearizable', `\n${description}`);
+    }
+  }
+
+  /** When the time has come by every clock, what is mortal goes, without anybody asking for it. */
+  async #checkExpiry(): Promise<void> {
+    const { servers } = this.#cluster;
+    for (const { clockFaults } of servers) clockFaults.wallSkewMs = 24 * 3_600_000;
+    const gone = await this.#cluster.until(
+      () => servers.every((server) => server.replica!.stateMachine.expiring.every((count) => count === 0)),
+      HEALED_WITHIN_MS,
+    );
+    assert(gone, 'keys that have expired are removed in the background', this.#describe());
   }
 }
