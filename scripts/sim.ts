@@ -3,7 +3,8 @@
  * `--plant all` plants the known bugs one after the other, and tells how many seeds each one needed to be found.
  */
 import { parseArgs } from 'node:util';
-import { PLANTED_BUGS, type PlantedBug } from '../test/sim/planted-bugs.ts';
+import { PLANTED_BUGS } from '../test/sim/planted-bugs.ts';
+import type { PlantedBug } from '../test/sim/planting.ts';
 import { runSeed } from '../test/sim/swarm.ts';
 
 const { values } = parseArgs({

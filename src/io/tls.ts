@@ -98,6 +98,8 @@ export class TlsNetwork implements Network {
       host: address.host,
       port: address.port,
       allowHalfOpen: true,
+      // Else NODE_TLS_REJECT_UNAUTHORIZED=0 in the environment would let anybody in.
+      rejectUnauthorized: true,
       // Who has a certificate of the authority is trusted at any address, as in Redis's cluster bus: servers move.
       checkServerIdentity: () => undefined,
     };

@@ -32,7 +32,7 @@ import { Scan, type ScanWorld } from './scan.ts';
 import { carriedOut } from './session-commands.ts';
 import type { Session, Sessions } from './sessions.ts';
 
-/** Keys fetched ahead of the operation that waits for its own. */
+/** Keys fetched together: ahead of the operation that waits for its own, and for a piece of one. Even. */
 const WINDOW_KEYS_MAX = 256;
 /** Operations and keys after which a turn ends: some ten milliseconds. */
 const STEPS_PER_TURN = 20_000;
@@ -294,10 +294,12 @@ export class Applier {
       this.#halfWritten(true);
     }
     const pieces = this.#pieces;
-    const end = Math.min(pieces.next + PIECE_ARGUMENTS, cursor.argc);
+    const { complete } = world.keyspace.spaceOf(cursor.db);
+    // What must be fetched may be long.
+    const end = Math.min(pieces.next + (complete ? PIECE_ARGUMENTS : WINDOW_KEYS_MAX), cursor.argc);
     const argv: Uint8Array[] = [name];
     for (let i = pieces.next; i < end; i++) argv.push(cursor.arg(i));
-    if (!this.#parts.world.keyspace.spaceOf(cursor.db).complete) {
+    if (!complete) {
       const { first, last, step } = keyIndexes(command.keys, argv.length);
       const places: KeyPlace[] = [];
       for (let i = first; i <= last; i += step) places.push({ db: cursor.db, name: latin1(argv[i]!) });

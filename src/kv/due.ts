@@ -13,12 +13,23 @@ import type { Keyspace } from './keyspace.ts';
 import type { Space } from './space.ts';
 import { decodeDueKey } from './stored-keys.ts';
 
+/** Keys fetched before it is known how long their values are, and what may be fetched of them then. */
+const PROBED_KEYS = 16;
+const FETCHED_BYTES_MAX = 8 << 20;
+
 /** How far the store has been read since the last checkpoint. */
 interface Cursor {
   readonly era: number;
   after: Uint8Array | undefined;
   /** Behind `after` nothing is due before. */
   nextMs: number;
+}
+
+/** What the store calls due. */
+interface StoredDue {
+  readonly name: string;
+  readonly atMs: number;
+  readonly stored: Uint8Array;
 }
 
 export interface DueWorld {
@@ -64,35 +75,56 @@ export class DueKeys {
     wanted: { readonly db: number; readonly nowMs: number; readonly limit: number },
     done: (places: readonly KeyPlace[]) => void,
   ): void {
-    const { store, fetcher, onFatal } = this.#world;
+    const { store, onFatal } = this.#world;
     const { db, nowMs, limit } = wanted;
     store.range({ ...space.storedKeys.dueAfter(cursor.after), limit }, (error, entries) => {
       if (error !== null) return onFatal(error);
       cursor.nextMs = Number.POSITIVE_INFINITY;
-      const due: { readonly name: string; readonly stored: Uint8Array }[] = [];
+      const due: StoredDue[] = [];
       try {
         for (const [stored] of entries) {
           const { name, expireAtMs } = decodeDueKey(stored);
           cursor.nextMs = expireAtMs;
           if (!hasExpired(expireAtMs, nowMs)) break;
-          cursor.after = stored;
-          due.push({ name, stored });
+          due.push({ name, atMs: expireAtMs, stored });
         }
       } catch (cause) {
         if (!(cause instanceof CorruptionError)) throw cause;
         return onFatal(cause);
       }
       if (due.length === entries.length && entries.length < limit) cursor.nextMs = Number.POSITIVE_INFINITY;
-      if (due.length === 0) return done([]);
-      const places = due.map(({ name }) => ({ db, name }));
-      fetcher.fetch(places, () =>
-        done(due.filter((key) => this.#isDue(space, key, nowMs)).map(({ name }) => ({ db, name }))),
-      );
+      this.#fetch(space, db, due, (fetched) => {
+        cursor.after = fetched.at(-1)?.stored ?? cursor.after;
+        // What was left out comes next.
+        if (fetched.length < due.length) cursor.nextMs = due[fetched.length]!.atMs;
+        done(fetched.filter((key) => this.#isDue(space, key, nowMs)).map(({ name }) => ({ db, name })));
+      });
+    });
+  }
+
+  /** Brings the first of the keys into memory: so many that long values do not fill it. */
+  #fetch(
+    space: Space,
+    db: number,
+    due: readonly StoredDue[],
+    done: (fetched: readonly StoredDue[]) => void,
+  ): void {
+    const { fetcher } = this.#world;
+    if (due.length === 0) return done(due);
+    const placesOf = (keys: readonly StoredDue[]) => keys.map(({ name }) => ({ db, name }));
+    const probed = due.slice(0, PROBED_KEYS);
+    fetcher.fetch(placesOf(probed), () => {
+      let bytes = 0;
+      for (const { name } of probed) bytes += space.records.get(name)?.memoryBytes ?? 0;
+      const room = Math.floor((FETCHED_BYTES_MAX * probed.length) / Math.max(1, bytes));
+      const all = due.slice(0, Math.max(probed.length, room));
+      if (all.length === probed.length) return done(probed);
+      fetcher.fetch(placesOf(all.slice(probed.length)), () => done(all));
     });
   }
 
   /** Whether the key itself says so too. */
-  #isDue(space: Space, key: { readonly name: string; readonly stored: Uint8Array }, nowMs: number): boolean {
+  #isDue(space: Space, key: StoredDue, nowMs: number): boolean {
     const { keyspace } = this.#world;
     if (keyspace.dbOf(space) === undefined) return false;
     const record = space.records.get(key.name);

@@ -198,6 +198,8 @@ export class Transactions implements TransactionState {
     this.#server.replica.read(db, watchedVersions, [argv[0]!, ...keys], {
       resolve: (reply) => {
         if (reply instanceof ErrorReply) return request.resolve(reply);
+        // The client has left meanwhile: nobody would ever end what is begun here.
+        if (this.#states.get(client) !== state) return request.resolve(OK);
         const versions = reply as readonly number[];
         for (const [i, key] of keys.entries()) {
           const name = `${db} ${latin1(key)}`;

@@ -270,7 +270,13 @@ describe('who may connect', () => {
     expect(await visit(door, { minVersion: 'TLSv1.3' })).toBe(true);
   });
 
-  test('who is connected to must show a certificate of the authority, whatever its name', async () => {
+  test.each([
+    ['its name', undefined],
+    ['its name, and whatever the environment says', '0'],
+  ])('who is connected to must show a certificate of the authority, whatever %s', async (_, reject) => {
+    const name = 'NODE_TLS_REJECT_UNAUTHORIZED';
+    if (reject !== undefined) process.env[name] = reject;
+    onTestFinished(() => void delete process.env[name]);
     const door = await open(networkOf(server, { verify: 'no' }));
     const mine = dial(networkOf(client), door);
     await mine.did('connect');

@@ -12,11 +12,12 @@ export class LogScript {
   readonly replica: Replica;
   readonly options: Partial<KvOptions>;
   readonly entries: Entry[] = [];
-  nowMs = 1000;
+  nowMs: number;
   #seq = 0;
 
-  constructor(options: Partial<KvOptions> = {}) {
+  constructor(options: Partial<KvOptions> = {}, nowMs = 1000) {
     this.options = options;
+    this.nowMs = nowMs;
     this.replica = new Replica(options);
     this.entries.push(entryOf(1, this.nowMs, [OPEN]));
     this.replica.apply(this.entries);
@@ -100,6 +101,12 @@ export function text(reply: Reply | undefined): string | null {
   if (reply === null || typeof reply === 'string') return reply;
   if (reply instanceof Uint8Array) return latin1(reply);
   throw new Error(`no text: ${String(reply)}`);
+}
+
+/** Bulk strings as text. */
+export function words(reply: Reply): unknown {
+  if (Array.isArray(reply)) return reply.map(words);
+  return reply instanceof Uint8Array ? text(reply) : reply;
 }
 
 /** Of SCAN and KEYS, in their order. */

@@ -85,3 +85,44 @@ test('expired keys of a very long read are removed over several turns', () => {
   expect(turnsOf(command(REMOVE_EXPIRED, ...names), START_MS + 6)).toBeGreaterThan(2);
   expect(replica.machine.sizes[0]).toBe(9999);
 });
+
+test('expired keys with long values are found a few at a time, and none is left out', async () => {
+  const { replica, turnsOf } = replicaCountingTurns();
+  const count = 100;
+  const value = 'x'.repeat(256 << 10);
+  for (let i = 0; i < count; i++) turnsOf(command('SET', `key:${i}`, value, 'PXAT', `${START_MS + i}`));
+  replica.checkpoint();
+  await replica.restart();
+  const found = new Set<string>();
+  for (let last = -1; last !== found.size; ) {
+    last = found.size;
+    const before = replica.machine.memoryBytes;
+    replica.machine.findDue(START_MS + count, 500, (places) => {
+      for (const { name } of places) found.add(name);
+    });
+    replica.store.drain();
+    expect(replica.machine.memoryBytes - before).toBeLessThanOrEqual(9 << 20);
+  }
+  expect(found.size).toBe(count);
+});
+
+test('many keys that are deleted at once, and are not in memory, are fetched a few at a time', async () => {
+  const { replica, turnsOf } = replicaCountingTurns();
+  const names = Array.from({ length: 6000 }, (_, i) => `key:${i}`);
+  turnsOf(command('MSET', ...names.flatMap((name) => [name, 'v'])));
+  replica.checkpoint();
+  await replica.restart();
+  const asked: number[] = [];
+  const { store } = replica;
+  const getMany = store.getMany.bind(store);
+  store.getMany = (keys, done) => {
+    asked.push(keys.length);
+    getMany(keys, done);
+  };
+  replica.apply([
+    entryOf(3, START_MS, [{ session: 1, firstSeq: 2, ops: [command('DEL', ...names, 'missing')] }]),
+  ]);
+  expect(replica.replies.at(-1)).toBe(6000);
+  expect(asked.reduce((sum, count) => sum + count, 0)).toBe(6001);
+  expect(Math.max(...asked)).toBe(256);
+});

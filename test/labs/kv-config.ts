@@ -22,6 +22,8 @@ import { runScenario, sleep } from './virtual-time.ts';
 
 /** Nobody waits so long: a cluster that is mended answers. */
 const COMMAND_TIMEOUT_MS = 30_000;
+/** With sessions nobody need be patient: what is sent again happens once. */
+const IMPATIENT_TIMEOUT_MS = 400;
 const THINKING_MS_MAX = 20;
 
 /** "Every request delayed uniform 0-26 ms, 10 % lost": the mean of that. */
@@ -30,17 +32,22 @@ const UNRELIABLE = { ...GOOD_NETWORK, lossChance: 0.1, delayMeanMs: 13 };
 export interface KvLabOptions {
   readonly servers: number;
   readonly unreliable?: boolean;
+  /** Clerks as the labs have them: each numbers its writes, and sends them to one server after the other until answered. */
+  readonly sessions?: boolean;
 }
 
 export class KvConfig {
   readonly cluster: Cluster;
   readonly random: SimRandom;
+  readonly sessions: boolean;
   /** What every clerk saw. */
   readonly history: Operation<KeyOp>[] = [];
   #clerks = 0;
 
   constructor(seed: number, options: KvLabOptions) {
-    this.cluster = new Cluster({ seed, servers: options.servers, commandTimeoutMs: COMMAND_TIMEOUT_MS });
+    this.sessions = options.sessions === true;
+    const commandTimeoutMs = this.sessions ? IMPATIENT_TIMEOUT_MS : COMMAND_TIMEOUT_MS;
+    this.cluster = new Cluster({ seed, servers: options.servers, commandTimeoutMs });
     this.random = new SimRandom(seed + 1000);
     const { network, scheduler, servers } = this.cluster;
     if (options.unreliable) network.faults = { ...UNRELIABLE };
@@ -99,6 +106,8 @@ export class Clerk {
   readonly #cfg: KvConfig;
   #servers: readonly number[];
   #at: number;
+  #session: string | undefined;
+  #seq = 0;
 
   constructor(cfg: KvConfig, id: number, servers: readonly number[]) {
     this.#cfg = cfg;
@@ -131,6 +140,7 @@ export class Clerk {
 
   /** Only this clerk writes the key, so a read can tell what became of a write. */
   async append(key: string, value: string): Promise<void> {
+    if (this.#cfg.sessions) return this.#writeInSession('APPEND', key, value);
     const callMs = this.#cfg.nowMs;
     for (;;) {
       const outcome = await this.#call(['APPEND', key, value]);
@@ -142,6 +152,7 @@ export class Clerk {
   }
 
   async put(key: string, value: string): Promise<void> {
+    if (this.#cfg.sessions) return this.#writeInSession('SET', key, value);
     const callMs = this.#cfg.nowMs;
     for (;;) {
       const outcome = await this.#call(['SET', key, value]);
@@ -152,6 +163,7 @@ export class Clerk {
 
   /** A write to a key that others write too: when nobody knows what became of it, nobody ever will. */
   async writeOnce(name: 'APPEND' | 'SET', key: string, value: string): Promise<void> {
+    if (this.#cfg.sessions) return this.#writeInSession(name, key, value);
     const callMs = this.#cfg.nowMs;
     const outcome = await this.#call([name, key, value]);
     const reply = outcome.known ? (outcome.reply as string | number) : undefined;
@@ -160,6 +172,33 @@ export class Clerk {
       callMs,
       outcome.known ? this.#cfg.nowMs : Number.POSITIVE_INFINITY,
     );
+  }
+
+  /** "The service must handle a clerk that sends again, without knowing whether the first was executed" (lab 3A). */
+  async #writeInSession(name: 'APPEND' | 'SET', key: string, value: string): Promise<void> {
+    const callMs = this.#cfg.nowMs;
+    this.#session ??= await this.#openSession();
+    const seq = ++this.#seq;
+    for (;;) {
+      const outcome = await this.#call([
+        'HSTORE.DO',
+        this.#session,
+        `${seq}`,
+        `${seq - 1}`,
+        name,
+        key,
+        value,
+      ]);
+      if (outcome.known)
+        return this.#enter({ name, key, value, reply: outcome.reply as string | number }, callMs);
+    }
+  }
+
+  async #openSession(): Promise<string> {
+    for (;;) {
+      const outcome = await this.#call(['HSTORE.SESSION', 'OPEN']);
+      if (outcome.known) return String(outcome.reply);
+    }
   }
 
   #enter(op: KeyOp, callMs: number, returnMs = this.#cfg.nowMs): void {
@@ -174,6 +213,10 @@ export class Clerk {
         const outcome = await this.#submit(server.id, words);
         const refused = outcome.known && outcome.reply instanceof ErrorReply;
         if (!refused) return outcome;
+        if (this.#cfg.sessions && outcome.reply.code === 'TIMEOUT') {
+          this.#at = (this.#at + 1) % this.#servers.length;
+          return { known: false };
+        }
         assert(
           outcome.reply.code === 'CLUSTERDOWN',
           'a refusal says that nothing was done',

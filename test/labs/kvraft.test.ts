@@ -103,6 +103,43 @@ genericLab(
   },
 );
 
+genericLab('TestPersistPartitionUnreliable, with clerks that send again as those of the labs do', {
+  ...{ servers: 5, clients: 5, seeds: 4, unreliable: true, crash: true, partitions: true, sessions: true },
+});
+genericLab('TestPersistPartitionUnreliableLinearizable, with clerks that send again', {
+  ...{ servers: 7, clients: 15, seeds: 2, unreliable: true, crash: true, partitions: true },
+  ...{ randomKeys: true, sessions: true },
+});
+
+kvLab(
+  'TestUnreliableOneKey, with restarts and clerks that send again: every append once, and in its order',
+  { servers: 3, unreliable: true, sessions: true, seeds: 5 },
+  async (cfg) => {
+    const ck = cfg.clerk();
+    await ck.put('k', '');
+    let left = 5;
+    const clients = Array.from({ length: 5 }, async (_, me) => {
+      const clerk = cfg.clerk();
+      for (let j = 0; j < 10; j++) {
+        await clerk.append('k', `x ${me} ${j} y`);
+        await cfg.sleep(cfg.random.below(400));
+      }
+      left--;
+    });
+    while (left > 0) {
+      await cfg.sleep(cfg.random.below(1500));
+      const fallen = cfg.random.pick(cfg.cluster.servers);
+      fallen.crash();
+      await cfg.sleep(cfg.random.below(300));
+      fallen.start();
+    }
+    await Promise.all(clients);
+    const value = await ck.get('k');
+    for (let me = 0; me < 5; me++) checkAppends(me, value, 10);
+    expect(value.length).toBe(5 * 10 * 'x 0 0 y'.length);
+  },
+);
+
 kvLab(
   'TestSpeed: 1000 appends, one after the other, take at most a third of a heartbeat each',
   { servers: 3 },

@@ -10,24 +10,8 @@ import type { Ready } from '../../src/raft/ready.ts';
 import { NOBODY } from '../../src/raft/types.ts';
 import { LogRebuilder } from '../../src/raft/wal-recovery.ts';
 import { Writes } from '../../src/server/writes.ts';
-
-export interface PlantedBug {
-  readonly name: string;
-  /** Where it was seen in the wild, or the rule that it breaks. */
-  readonly source: string;
-  readonly plant: () => () => void;
-}
-
-/** Replaces a method or getter of a class, and returns the way back. */
-function replace<T extends object>(
-  prototype: T,
-  name: keyof T & string,
-  descriptor: PropertyDescriptor,
-): () => void {
-  const original = Object.getOwnPropertyDescriptor(prototype, name)!;
-  Object.defineProperty(prototype, name, { ...descriptor, configurable: true });
-  return () => Object.defineProperty(prototype, name, original);
-}
+import { SERVICE_BUGS } from './planted-service-bugs.ts';
+import { type PlantedBug, replace } from './planting.ts';
 
 function replaceReady(change: (ready: Ready) => Ready): () => void {
   const { ready } = Raft.prototype;
@@ -155,4 +139,5 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
       });
     },
   },
+  ...SERVICE_BUGS,
 ];

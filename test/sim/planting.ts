@@ -1,0 +1,20 @@
+/**
+ * How a bug is planted into the real code: a method of a class is replaced, and put back.
+ */
+export interface PlantedBug {
+  readonly name: string;
+  /** Where it was seen in the wild, or the rule that it breaks. */
+  readonly source: string;
+  readonly plant: () => () => void;
+}
+
+/** Replaces a method or getter of a class, and returns the way back. */
+export function replace<T extends object>(
+  prototype: T,
+  name: keyof T & string,
+  descriptor: PropertyDescriptor,
+): () => void {
+  const original = Object.getOwnPropertyDescriptor(prototype, name)!;
+  Object.defineProperty(prototype, name, { ...descriptor, configurable: true });
+  return () => Object.defineProperty(prototype, name, original);
+}
