@@ -146,7 +146,7 @@ export class HstoreClient {
     return (await this.call('GET', key)) as string | null;
   }
 
-  /** `options`: those of SET, as words: `'PX', 1000, 'NX'`. True when it was set. */
+  /** `options`: those of SET, as words: `'PX', 1000, 'NX'`, but not GET. True when it was set. */
   async set(key: string | Buffer, value: Argument, ...options: readonly Argument[]): Promise<boolean> {
     return (await this.call('SET', key, value, ...options)) !== null;
   }
@@ -158,6 +158,19 @@ export class HstoreClient {
 
   async incrBy(key: string | Buffer, increment = 1): Promise<number> {
     return (await this.call('INCRBY', key, increment)) as number;
+  }
+
+  /**
+   * Several commands on keys in one step, all of them or none, and once: `[['DECRBY', 'a', 5], ['INCRBY', 'b', 5]]`. A
+   * reply to each; where Redis gives an error, that is an Error in its place.
+   */
+  async transaction(
+    commands: readonly (readonly [command: string, ...args: Argument[]])[],
+  ): Promise<unknown[]> {
+    const replies = await this.#write('EXEC', (redis, { session, seq }) =>
+      sendTransaction(redis, commands, ['HSTORE.DO', session.id, seq, session.ack, 'EXEC']),
+    );
+    return replies as unknown[];
   }
 
   /** Waits for nothing: close when all is answered. The servers forget the session at once, or when it has expired. */
@@ -177,7 +190,11 @@ export class HstoreClient {
       throw new TypeError(`${command} belongs to one connection: use a connection of ioredis for it`);
     }
     const flags = this.#commands.get(name) ?? [];
-    if (flags.includes('write')) return this.#write(command, args, buffers);
+    if (flags.includes('write')) {
+      return this.#write(command, (redis, { session, seq }) =>
+        send(redis, ['HSTORE.DO', session.id, seq, session.ack, command, ...args], buffers),
+      );
+    }
     return this.#read(command, args, { buffers, once: flags.includes('admin') });
   }
 
@@ -203,7 +220,11 @@ export class HstoreClient {
     }
   }
 
-  async #write(command: string, args: readonly Argument[], buffers: boolean): Promise<unknown> {
+  /** `attemptAt` sends the write under the number that it has got. */
+  async #write(
+    command: string,
+    attemptAt: (redis: Redis, number: Numbered) => Promise<unknown>,
+  ): Promise<unknown> {
     const untilMs = performance.now() + this.#deadlineMs;
     let { session, seq } = await this.#takeNumber(command, untilMs);
     /** An attempt was made of which nobody knows what became. */
@@ -214,8 +235,7 @@ export class HstoreClient {
         try {
           const redis = await this.#connected(untilMs);
           attempt = { redis };
-          const words = ['HSTORE.DO', session.id, seq, session.ack, command, ...args];
-          return await within(attemptMs(untilMs), send(redis, words, buffers));
+          return await within(attemptMs(untilMs), attemptAt(redis, { session, seq }));
         } catch (error) {
           if (isSessionExpired(error)) {
             if (open) throw new SessionLostError(command);
@@ -377,8 +397,23 @@ function send(redis: Redis, [command, ...args]: readonly Argument[], buffers: bo
   return buffers ? redis.callBuffer(`${command}`, ...words) : redis.call(`${command}`, ...words);
 }
 
+/** All of it in one go, so that nothing else of this connection comes between. */
+async function sendTransaction(
+  redis: Redis,
+  commands: readonly (readonly Argument[])[],
+  exec: readonly Argument[],
+): Promise<unknown> {
+  const pipeline = redis.pipeline();
+  for (const [command, ...args] of [['MULTI'], ...commands, exec]) pipeline.call(`${command}`, ...args);
+  const replies = await pipeline.exec();
+  const [error, result] = replies?.at(-1) ?? [new Error('the connection is closed'), undefined];
+  if (error !== null) throw error;
+  return result;
+}
+
 /** An answer that another attempt would not change: a mistake of the caller, or of the command's own. */
 function isFinal(error: unknown): boolean {
+  if (error instanceof TypeError) return true;
   return error instanceof Error && error.name === 'ReplyError' && !AGAIN.test(error.message);
 }
 

@@ -12,7 +12,7 @@
 import { assert } from '../lib/assert.ts';
 import { latin1 } from '../lib/bytes.ts';
 import type { Entry } from '../raft/types.ts';
-import { NullArrayReply, OK, type Reply } from '../resp/reply.ts';
+import { ErrorReply, NullArrayReply, OK, type Reply } from '../resp/reply.ts';
 import {
   ADVANCE,
   COMMAND,
@@ -31,6 +31,7 @@ import { type Row, Rows } from './rows.ts';
 import { Scan, type ScanWorld } from './scan.ts';
 import { carriedOut } from './session-commands.ts';
 import type { Session, Sessions } from './sessions.ts';
+import { isRepeatable } from './table.ts';
 
 /** Keys fetched together: ahead of the operation that waits for its own, and for a piece of one. Even. */
 const WINDOW_KEYS_MAX = 256;
@@ -51,6 +52,8 @@ export interface ApplyObserver {
   sessionUnknown(session: number, seq: number): void;
   sessionOpened(nonce: number, session: number): void;
 }
+
+const NOT_REPEATABLE = new ErrorReply('ERR', 'this command has no reply that could be given again');
 
 export interface ApplierParts {
   readonly world: World;
@@ -266,13 +269,8 @@ export class Applier {
   #command(row: Row<WriteCommand>): Reply | undefined {
     const cursor = this.#cursor;
     const { command, name } = row;
-    if (command.pieces !== undefined && cursor.argc > PIECE_ARGUMENTS) {
-      // What is wrong with the whole must not be found when half of it is done.
-      const refused = this.#pieces === undefined ? command.check?.(argvOf(cursor)) : undefined;
-      if (refused === undefined) return this.#commandInPieces(row);
-      this.#beginOperation();
-      return refused;
-    }
+    // `check` is not asked again: the door has, and what a peer has sent is as wrong on every replica.
+    if (command.pieces !== undefined && cursor.argc > PIECE_ARGUMENTS) return this.#commandInPieces(row);
     if (!this.#inMemory(row)) {
       this.#fetchAhead();
       return undefined;
@@ -325,7 +323,7 @@ export class Applier {
   // A transaction
 
   #transact(): Reply | undefined {
-    const { watched, commands } = this.#cursor.transaction;
+    const { once, watched, commands } = this.#cursor.transaction;
     if (this.#transaction === undefined) {
       const places: KeyPlace[] = watched.map(({ db, key }) => ({ db, name: latin1(key) }));
       // Behind a SWAPDB the keys of a database are those of another.
@@ -340,17 +338,29 @@ export class Applier {
       this.#steps += places.length;
       this.#keysUsed = places.length;
       this.#beginOperation();
+      const { sessions, moment } = this.#parts.world;
+      const known = once === undefined ? undefined : sessions.begin(once, moment);
+      if (known !== undefined) return known;
+      this.#transaction = { next: 0, replies: [], scanning: false };
       const untouched = watched.every(
         ({ db, key, version }) => this.#readers[db]!.versionOf(key) === version,
       );
-      if (!untouched) return NullArrayReply.instance;
-      this.#transaction = { next: 0, replies: [], scanning: false };
+      if (!untouched) return this.#endTransaction(NullArrayReply.instance);
     }
     return this.#runTransaction(this.#transaction, commands);
   }
 
+  #endTransaction(reply: Reply): Reply {
+    const { once } = this.#cursor.transaction;
+    if (once !== undefined) this.#parts.world.sessions.keep(once, reply);
+    this.#transaction = undefined;
+    this.#halfWritten(false);
+    return reply;
+  }
+
   #runTransaction(running: RunningTransaction, commands: readonly TransactionCommand[]): Reply | undefined {
-    const wanted = this.#parts.observer.wants(this.#cursor.session);
+    const once = this.#cursor.transaction.once !== undefined;
+    const wanted = once || this.#parts.observer.wants(this.#cursor.session);
     while (running.next < commands.length) {
       if (this.#steps > STEPS_PER_TURN) {
         this.#halfWritten(true);
@@ -367,6 +377,8 @@ export class Applier {
         running.replies.push(row.run(this.#writers[db]!, argv));
       } else if (!wanted) {
         running.replies.push(null);
+      } else if (once && !isRepeatable(row)) {
+        running.replies.push(NOT_REPEATABLE);
       } else if (row.kind === 'read') {
         running.replies.push(row.run(this.#readers[db]!, argv));
       } else {
@@ -386,9 +398,7 @@ export class Applier {
         }
       }
     }
-    this.#transaction = undefined;
-    this.#halfWritten(false);
-    return running.replies;
+    return this.#endTransaction(running.replies);
   }
 
   #addTransactionKeys(places: KeyPlace[], { db, argv }: TransactionCommand, anyDb: boolean): void {

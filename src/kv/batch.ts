@@ -8,7 +8,8 @@
  *     1 skip          fills the sequence number of a command that was given up before it was proposed
  *     2 openSession   nonce u64          only in a run of session 0
  *     3 advance       nothing but the time passes
- *     4 transaction   watched u32 | watched times: db u8, version u64, key bytes |
+ *     4 transaction   once u8 (0, or 1 and then session u64, seq u64, ack u64 of a client: see client-sessions.ts) |
+ *                     watched u32 | watched times: db u8, version u64, key bytes |
  *                     commands u32 | commands times: db u8, argc u32, argc times: length u32, bytes
  *
  * A run is what one server session sends, numbered firstSeq, firstSeq + 1, ...  The server at which a command arrives
@@ -47,8 +48,17 @@ export interface TransactionCommand {
   readonly argv: readonly Uint8Array[];
 }
 
+/** A client's number for what is to run once: see client-sessions.ts. */
+export interface OnceNumber {
+  readonly session: number;
+  readonly seq: number;
+  readonly ack: number;
+}
+
 /** MULTI ... EXEC: all of it happens in one operation, or nothing. */
 export interface Transaction {
+  /** HSTORE.DO ... EXEC. */
+  readonly once?: OnceNumber | undefined;
   readonly watched: readonly WatchedKey[];
   readonly commands: readonly TransactionCommand[];
 }
@@ -79,8 +89,14 @@ function encodeCommand(writer: ByteWriter, db: number, argv: readonly Uint8Array
   for (const arg of argv) writer.bytes(arg);
 }
 
-export function encodeTransactionOp(writer: ByteWriter, { watched, commands }: Transaction): void {
+export function encodeTransactionOp(writer: ByteWriter, { once, watched, commands }: Transaction): void {
   writer.u8(TRANSACTION);
+  writer.u8(once === undefined ? 0 : 1);
+  if (once !== undefined) {
+    writer.u64(once.session);
+    writer.u64(once.seq);
+    writer.u64(once.ack);
+  }
   writer.u32(watched.length);
   for (const { db, key, version } of watched) {
     writer.u8(db);
@@ -196,6 +212,12 @@ function validCommand(reader: ByteReader, accepts: Accepts | undefined, inTransa
 }
 
 function validTransaction(reader: ByteReader, accepts: Accepts | undefined): boolean {
+  const once = reader.u8();
+  if (once > 1) return false;
+  if (once === 1) {
+    const [session, seq, ack] = [reader.u64(), reader.u64(), reader.u64()];
+    if (![session, seq, ack].every(Number.isSafeInteger) || ack >= seq) return false;
+  }
   for (let watched = reader.u32(); watched > 0; watched--) {
     if (reader.u8() >= DATABASES) return false;
     if (!Number.isSafeInteger(reader.u64())) return false;

@@ -30,8 +30,9 @@ import { Hash64 } from '../lib/hash.ts';
 import type { GroupId } from '../raft/types.ts';
 import { decodeReply } from '../resp/decode.ts';
 import { encodeReply } from '../resp/encode.ts';
-import { ErrorReply, type Reply } from '../resp/reply.ts';
+import { ErrorReply, NullArrayReply, type Reply } from '../resp/reply.ts';
 import { ReplyWriter } from '../resp/reply-writer.ts';
+import type { OnceNumber } from './batch.ts';
 import { decodeSessionKey, sessionKey } from './stored-keys.ts';
 
 export interface ClientSessionLimits {
@@ -142,11 +143,16 @@ export class ClientSessions {
   }
 
   /** Runs `execute` unless it ran before under this number. See above. */
-  once(
-    { session: id, seq, ack }: { session: number; seq: number; ack: number },
-    moment: SessionMoment,
-    execute: () => Reply,
-  ): Reply {
+  once(number: OnceNumber, moment: SessionMoment, execute: () => Reply): Reply {
+    const reply = this.begin(number, moment);
+    if (reply !== undefined) return reply;
+    const first = execute();
+    this.keep(number, first);
+    return first;
+  }
+
+  /** The reply when nothing is to run; undefined: it runs now, and `keep` follows in the same operation. */
+  begin({ session: id, seq, ack }: OnceNumber, moment: SessionMoment): Reply | undefined {
     const session = this.#byId.get(id);
     if (session === undefined) return expired(id);
     this.#use(session, ack, moment);
@@ -154,10 +160,8 @@ export class ClientSessions {
     const kept = session.replies.get(seq);
     if (kept !== undefined) return decodeReply(kept.bytes);
     const { repliesMax, sessionBytesMax } = this.#limits;
-    if (session.replies.size >= repliesMax || session.bytes >= sessionBytesMax) return full(session);
-    const reply = execute();
-    this.#keep(session, seq, reply);
-    return reply;
+    const isFull = session.replies.size >= repliesMax || session.bytes >= sessionBytesMax;
+    return isFull ? full(session) : undefined;
   }
 
   #use(session: ClientSession, ack: number, { nowMs, version }: SessionMoment): void {
@@ -174,7 +178,12 @@ export class ClientSessions {
     this.#dirty.add(session);
   }
 
-  #keep(session: ClientSession, seq: number, reply: Reply): void {
+  /** The first reply. The command may have closed the session: then nobody will ask for it. */
+  keep({ session: id, seq }: OnceNumber, reply: Reply): void {
+    const session = this.#byId.get(id);
+    if (session === undefined) return;
+    // In a transaction there may have been an HSTORE.DO of the same number: it is the transaction that has it.
+    if (session.replies.has(seq)) this.#forget(session, seq);
     let bytes = encoded(reply);
     if (bytes.length > this.#limits.replyBytesMax) bytes = encoded(notKept(bytes.length));
     const kept = { bytes, generation: this.#generation };
@@ -322,7 +331,8 @@ function decodeSession(id: number, value: Uint8Array): ClientSession {
 
 function encoded(reply: Reply): Uint8Array {
   const writer = new ReplyWriter();
-  encodeReply(reply, 3, writer);
+  // RESP3 has one nil for both, and a client of RESP2 must get the same again.
+  encodeReply(reply, reply instanceof NullArrayReply ? 2 : 3, writer);
   const chunks = writer.take();
   const bytes = new Uint8Array(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
   let offset = 0;

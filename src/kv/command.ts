@@ -123,6 +123,8 @@ export interface ReadCommand extends CommandRow {
   readonly subcommands?: readonly ReadCommand[];
   /** Every key of argv is in memory. */
   readonly run: (db: Database, argv: readonly Uint8Array[]) => Reply;
+  /** Replicas that hold the same may give different replies. */
+  readonly replyIsLocal?: true;
 }
 
 export interface WriteCommand extends CommandRow {

@@ -14,6 +14,7 @@ import {
   ENTRY_FORMAT,
   ENTRY_HEADER_BYTES,
   NO_SESSION,
+  type OnceNumber,
   OPEN_SESSION,
   RUN_HEADER_BYTES,
   SKIP,
@@ -153,6 +154,7 @@ export class EntryCursor {
   }
 
   #readTransaction(): void {
+    const once = this.#data[this.#offset++] === 1 ? this.#readOnce() : undefined;
     const watched: WatchedKey[] = [];
     for (let left = this.#readU32(); left > 0; left--) {
       const db = this.#data[this.#offset]!;
@@ -168,7 +170,14 @@ export class EntryCursor {
       this.#readCommand();
       commands.push({ db: this.db, argv: Array.from({ length: this.argc }, (_, i) => this.arg(i)) });
     }
-    this.transaction = { watched, commands };
+    this.transaction = { once, watched, commands };
+  }
+
+  #readOnce(): OnceNumber {
+    assert(this.#offset + 24 <= this.#runEnd, 'three numbers lie in their run', this.#offset, this.#runEnd);
+    const at = this.#offset;
+    this.#offset += 24;
+    return { session: this.#u64(at), seq: this.#u64(at + 8), ack: this.#u64(at + 16) };
   }
 
   #readU32(): number {

@@ -51,7 +51,7 @@ const HELP = [
 
 /** A row for OBJECT NAME key; `answer` is for a key that there is. */
 function objectRow(
-  row: Pick<ReadCommand, 'name' | 'since' | 'summary' | 'differs'>,
+  row: Pick<ReadCommand, 'name' | 'since' | 'summary' | 'differs' | 'replyIsLocal'>,
   answer: (value: Value, idleMs: number) => Reply,
 ): ReadCommand {
   return {
@@ -100,7 +100,12 @@ export const objectCommand: ReadCommand = {
       () => NO_FREQUENCY,
     ),
     objectRow(
-      { name: 'idletime', since: '2.2.3', summary: 'Get the time since a Redis object was last accessed' },
+      {
+        name: 'idletime',
+        since: '2.2.3',
+        summary: 'Get the time since a Redis object was last accessed',
+        replyIsLocal: true,
+      },
       (_, idleMs) => Math.floor(idleMs / 1000),
     ),
     objectRow(

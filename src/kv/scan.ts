@@ -24,8 +24,8 @@ type StoredEntry = readonly [Uint8Array, Uint8Array];
 const STEP_ENTRIES = 256;
 /** Of the values only their times to live matter here: a page of long ones would fill the memory. */
 const HEADERS = { valueBytes: VALUE_HEADER_BYTES };
-/** Keys that share the last position of a page; more than that are a deliberate attack on the hash. */
-const SAME_POSITION_MAX = 100_000;
+/** Of the keys that share the last position of a page none may be missing. */
+const NO_LIMIT = 2 ** 31 - 1;
 
 export interface ScanWorld {
   readonly store: Store;
@@ -107,14 +107,11 @@ export class Scan implements KeyScan {
     done: (stored: Found[] | undefined) => void,
   ): void {
     const { store, onFatal } = this.#world;
-    store.range(
-      { ...space.storedKeys.dataAt(position), ...HEADERS, limit: SAME_POSITION_MAX },
-      (error, entries) => {
-        if (error !== null) return onFatal(error);
-        const stored = this.#decode(() => entries.map(decodeEntry));
-        if (stored !== undefined) done(this.#isStale(era) ? undefined : stored);
-      },
-    );
+    store.range({ ...space.storedKeys.dataAt(position), ...HEADERS, limit: NO_LIMIT }, (error, entries) => {
+      if (error !== null) return onFatal(error);
+      const stored = this.#decode(() => entries.map(decodeEntry));
+      if (stored !== undefined) done(this.#isStale(era) ? undefined : stored);
+    });
   }
 
   /** Lays what is unsaved over what is stored, both from `from` up to `end`. */

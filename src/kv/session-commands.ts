@@ -3,15 +3,16 @@
  */
 import { latin1 } from '../lib/bytes.ts';
 import { ErrorReply, type Reply } from '../resp/reply.ts';
+import type { OnceNumber } from './batch.ts';
 import { type Database, keyIndexes, NO_KEYS, type OtherKey, type WriteCommand } from './command.ts';
 import { wrongArity } from './errors.ts';
 import { parseInteger } from './integer.ts';
 
-const BAD_NUMBERS = new ErrorReply('ERR', 'session, seq and ack must be whole numbers, ack below seq');
+export const BAD_NUMBERS = new ErrorReply('ERR', 'session, seq and ack must be whole numbers, ack below seq');
 const BAD_SESSION = new ErrorReply('ERR', 'a session is a whole number');
 const NOT_A_WRITE = new ErrorReply(
   'ERR',
-  'HSTORE.DO takes a command that writes; one that only reads can be sent again as it is',
+  'HSTORE.DO takes a command that writes, or EXEC; one that only reads can be sent again as it is',
 );
 const SESSION_INSIDE = new ErrorReply('ERR', 'HSTORE.DO takes neither HSTORE.DO nor HSTORE.SESSION');
 /** HSTORE.DO session seq ack command ...: what comes before the command. */
@@ -25,7 +26,8 @@ function parseCount(bytes: Uint8Array): number | undefined {
   return typeof value === 'number' && value >= 0 ? value : undefined;
 }
 
-function parseDo(argv: readonly Uint8Array[]): { session: number; seq: number; ack: number } | undefined {
+/** The numbers of HSTORE.DO; undefined when they are none. */
+export function parseDo(argv: readonly Uint8Array[]): OnceNumber | undefined {
   const [session, seq, ack] = [parseCount(argv[1]!), parseCount(argv[2]!), parseCount(argv[3]!)];
   if (session === undefined || seq === undefined || ack === undefined || ack >= seq) return undefined;
   return { session, seq, ack };

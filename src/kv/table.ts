@@ -62,3 +62,8 @@ export function accepts(name: string, argc: number, inTransaction: boolean, word
   if (row === undefined) return false;
   return row.arity >= 0 ? argc === row.arity : argc >= -row.arity;
 }
+
+/** Whether every replica gives the same reply: only such a one can be kept to be given again. */
+export function isRepeatable(row: DataCommand): boolean {
+  return row.kind === 'write' || (row.kind === 'read' && row.replyIsLocal !== true);
+}

@@ -40,10 +40,11 @@ export class Executor implements RequestHandler {
     if (known instanceof ErrorReply || this.#refusal(known, argv, client) !== undefined) return 'local';
     const { command } = known;
     const transactions = this.#transactions;
+    if (isExec(known, argv)) return transactions.kindOfExec(client);
     if (transactions.queues(client, known)) return 'local';
-    if (command.name === 'exec') return transactions.kindOfExec(client);
-    // All that goes over many turns is a read to the connection.
-    return command.kind === 'scan' ? 'read' : command.kind;
+    if (command.kind !== 'scan') return command.kind;
+    // It goes over many turns. A reply to KEYS may be so large that one at a time is enough for a connection.
+    return command.name === 'keys' ? 'barrier' : 'read';
   }
 
   holds({ argv, client }: Request): boolean {
@@ -52,7 +53,7 @@ export class Executor implements RequestHandler {
     if (!pause.active || client.monitoring) return false;
     const known = this.#find(argv);
     if (known instanceof ErrorReply || this.#refusal(known, argv, client) !== undefined) return false;
-    return pause.holds(known.command, known.command.name === 'exec' && transactions.writes(client));
+    return pause.holds(known.command, isExec(known, argv) && transactions.writes(client));
   }
 
   execute(request: Request): void {
@@ -72,6 +73,9 @@ export class Executor implements RequestHandler {
       const reply = transactions.refused(request, known, refused);
       known.counter.reject(reply);
       request.resolve(reply);
+    } else if (isExecOnce(known, argv)) {
+      known.counter.begin(request);
+      transactions.execOnce(request);
     } else if (transactions.queues(client, known)) {
       const queued = transactions.queue(known, request);
       if (queued instanceof ErrorReply) known.counter.reject(queued);
@@ -145,6 +149,15 @@ export class Executor implements RequestHandler {
       }
     }
   }
+}
+
+function isExec(known: Known, argv: readonly Uint8Array[]): boolean {
+  return known.fullName === 'exec' || isExecOnce(known, argv);
+}
+
+/** HSTORE.DO session seq ack EXEC */
+function isExecOnce({ fullName }: Known, argv: readonly Uint8Array[]): boolean {
+  return fullName === 'hstore.do' && argv.length === 5 && latin1(argv[4]!).toLowerCase() === 'exec';
 }
 
 function arityFits(command: { arity: number }, argc: number): boolean {

@@ -53,7 +53,7 @@ export class Expirer {
     const idle =
       !mayWrite() || !stateMachine.activeExpire || stateMachine.expiring.every((count) => count === 0);
     if (idle) return this.#after(LOOK_EVERY_MS);
-    stateMachine.findDue(clock.wallMs(), KEYS_PER_BATCH_MAX, (places) => {
+    stateMachine.findDue(Math.max(clock.wallMs(), stateMachine.logTimeMs), KEYS_PER_BATCH_MAX, (places) => {
       const [first] = places;
       if (this.#stopped) return;
       if (first === undefined) return this.#after(LOOK_EVERY_MS);

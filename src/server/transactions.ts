@@ -15,9 +15,11 @@
  * by this server, which answers then without asking the log; what comes and goes while EXEC is under way is not noticed.
  */
 
-import type { WatchedKey } from '../kv/batch.ts';
+import type { OnceNumber, WatchedKey } from '../kv/batch.ts';
 import { watchedVersions } from '../kv/internal-commands.ts';
+import { BAD_NUMBERS, parseDo } from '../kv/session-commands.ts';
 import type { KvStateMachine } from '../kv/state-machine.ts';
+import { type DataCommand, isRepeatable } from '../kv/table.ts';
 import { assert } from '../lib/assert.ts';
 import { latin1 } from '../lib/bytes.ts';
 import type { Client } from '../resp/client.ts';
@@ -89,7 +91,8 @@ class Arrivals {
   }
 }
 
-function isOnData({ kind }: AnyCommand): boolean {
+function isOnData(command: AnyCommand): command is DataCommand {
+  const { kind } = command;
   return kind === 'read' || kind === 'write' || kind === 'scan';
 }
 
@@ -215,8 +218,19 @@ export class Transactions implements TransactionState {
     return undefined;
   }
 
+  /** HSTORE.DO session seq ack EXEC: the same, and once however often it is sent. */
+  execOnce(request: Request): void {
+    const { client } = request;
+    const once = parseDo(request.argv);
+    const { queue } = this.#stateOf(client);
+    const other = queue.find(({ known }) => !isOnData(known.command) || !isRepeatable(known.command));
+    if (once !== undefined && other === undefined) return this.exec(request, once);
+    if (client.queued >= 0) this.drop(client);
+    request.resolve(other === undefined ? BAD_NUMBERS : abortedBecauseOf(notRepeatable(other.known)));
+  }
+
   /** Answers the request, now or later. */
-  exec(request: Request): void {
+  exec(request: Request, once?: OnceNumber): void {
     const { client } = request;
     const { queue, broken, watched: watchedByName, arrivals } = this.#stateOf(client);
     const full = this.writes(client) && this.#server.replica.diskFull;
@@ -228,7 +242,8 @@ export class Transactions implements TransactionState {
       this.drop(client);
       return request.resolve(broken ? ABORTED : abortedBecauseOf(DISK_FULL));
     }
-    if (arrivals.seen) {
+    // What has run once must give its first reply, whatever has come since.
+    if (arrivals.seen && once === undefined) {
       this.drop(client);
       return request.resolve(NullArrayReply.instance);
     }
@@ -247,8 +262,9 @@ export class Transactions implements TransactionState {
         request.resolve(all);
       }).next();
     };
-    if (commands.length === 0 && watched.length === 0) finish([]);
-    else this.#server.replica.transact({ watched, commands }, { resolve: finish });
+    const nothing = commands.length === 0 && watched.length === 0 && once === undefined;
+    if (nothing) finish([]);
+    else this.#server.replica.transact({ once, watched, commands }, { resolve: finish });
   }
 
   /** What EXEC carries out, then EXEC itself, as Redis shows them. */
@@ -257,6 +273,10 @@ export class Transactions implements TransactionState {
     for (const { known, argv, db } of placed) monitors.show(client, known.command, known.fullName, argv, db);
     monitors.show(client, commands.get('exec')!, 'exec', argv, placed.at(-1)?.db);
   }
+}
+
+function notRepeatable({ fullName }: Known): ErrorReply {
+  return new ErrorReply('ERR', `'${fullName}' has no reply that could be given again`);
 }
 
 /** Redis names every code but the one that says nothing. */

@@ -61,7 +61,7 @@ class Twin {
     const name = argv[0]!.toLowerCase();
     if (reply === '+QUEUED\r\n') this.queued.push(argv);
     else if (name === 'multi' && reply === '+OK\r\n') this.inMulti = true;
-    else if (name === 'unwatch') this.watched = [];
+    else if (name === 'unwatch' && reply === '+OK\r\n') this.watched = [];
     const ended =
       name === 'exec' ? reply !== '-ERR EXEC without MULTI\r\n' : ENDS.includes(`${name} ${reply}`);
     if (!ended) return;

@@ -38,6 +38,38 @@ test('a counter has been raised exactly as often as was asked, whoever was kille
   await cluster.agree();
 }, 90_000);
 
+test('a transaction that moves money happens whole and once, whoever was killed meanwhile', async () => {
+  cluster = await ProcessCluster.start(3);
+  const client = await connect({ nodes: addresses(), deadlineMs: 30_000 });
+  let going = true;
+  let moved = 0;
+  const move = async (): Promise<void> => {
+    while (going) {
+      const [left, right] = (await client.transaction([
+        ['DECRBY', 'left', 3],
+        ['INCRBY', 'right', 3],
+      ])) as number[];
+      expect(left! + right!).toBe(0);
+      moved += 3;
+    }
+  };
+  const load = Promise.all([move(), move(), move(), move()]);
+  for (let kill = 0; kill < 2; kill++) {
+    await pause(600);
+    const leader = cluster.leader();
+    await leader.kill();
+    await pause(300);
+    leader.start();
+    await cluster.ready();
+  }
+  going = false;
+  await load;
+  expect(redisCli(cluster.servers[0]!.port, 'mget', 'left', 'right').output).toBe(`${-moved}\n${moved}\n`);
+  await expect(client.transaction([['KEYS', '*']])).rejects.toThrow('no reply that could be given again');
+  await client.close();
+  await cluster.agree();
+}, 60_000);
+
 test('a write sent again by hand, to another server and after a restart of all, gives the first reply', async () => {
   cluster = await ProcessCluster.start(3);
   const ports = cluster.servers.map(({ port }) => port);

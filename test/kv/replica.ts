@@ -11,6 +11,7 @@ import {
   encodeSkipOp,
   encodeTransactionOp,
   NO_SESSION,
+  type OnceNumber,
   type Transaction,
 } from '../../src/kv/batch.ts';
 import type { Checkpoint } from '../../src/kv/checkpoint.ts';
@@ -33,6 +34,7 @@ export type Op =
 
 export interface TransactionOp {
   readonly kind: 'transaction';
+  readonly once?: OnceNumber | undefined;
   readonly watched: readonly { readonly db?: number; readonly key: string; readonly version: number }[];
   readonly commands: readonly CommandOp[];
 }
@@ -74,8 +76,9 @@ export function runOf(run: Run): Uint8Array {
   return writer.copy();
 }
 
-function transactionOf({ watched, commands }: TransactionOp): Transaction {
+function transactionOf({ once, watched, commands }: TransactionOp): Transaction {
   return {
+    once,
     watched: watched.map(({ db = 0, key, version }) => ({ db, key: fromLatin1(key), version })),
     commands: commands.map(({ db = 0, argv }) => ({ db, argv: bytesOf(argv) })),
   };

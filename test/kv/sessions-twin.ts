@@ -71,9 +71,23 @@ export class SessionsTwin {
   }
 
   /** The reply to a transaction, as `shown` shows it. */
-  transact(watched: readonly Watched[], commands: readonly CommandOp[]): string {
+  transact(watched: readonly Watched[], commands: readonly CommandOp[], number?: Number3): string {
+    if (number === undefined) return this.#transact(watched, commands, (command) => this.run(command));
+    const repeatable = (command: CommandOp) => (command.argv[0] === 'KEYS' ? NOT_REPEATABLE : this.run(command));
+    return this.#onceOnly(number, () => {
+      const reply = this.#transact(watched, commands, repeatable);
+      // Of errors of sessions `shown` has the code alone.
+      return { shown: reply, bytes: undefined };
+    });
+  }
+
+  #transact(
+    watched: readonly Watched[],
+    commands: readonly CommandOp[],
+    run: (command: CommandOp) => string,
+  ): string {
     if (watched.some(({ db, key, held }) => this.#held(db, key) !== held)) return NULL_ARRAY;
-    return `*${commands.length}\r\n${commands.map((command) => this.run(command)).join('')}`;
+    return `*${commands.length}\r\n${commands.map(run).join('')}`;
   }
 
   run({ argv, db = 0 }: CommandOp): string {

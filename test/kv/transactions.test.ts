@@ -4,19 +4,9 @@
  */
 import { describe, expect, test } from 'vitest';
 import type { KvOptions } from '../../src/kv/state-machine.ts';
-import { findDataCommand } from '../../src/kv/table.ts';
-import type { Entry } from '../../src/raft/types.ts';
 import { ErrorReply, NullArrayReply, type Reply } from '../../src/resp/reply.ts';
-import { LogScript, names, replay, text } from './log-script.ts';
-import {
-  bytesOf,
-  type CommandOp,
-  command,
-  commandIn,
-  type Op,
-  type Replica,
-  transaction,
-} from './replica.ts';
+import { LogScript, names, replay, text, words } from './log-script.ts';
+import { type CommandOp, command, commandIn, transaction } from './replica.ts';
 
 /** WATCH and EXEC of one client, with others in between. */
 class Watcher {

@@ -25,6 +25,7 @@ class World {
   readonly script: LogScript;
   readonly clock: SimClock;
   readonly expirer: Expirer;
+  readonly clockFaults = { rate: 1, wallSkewMs: 0 };
   readonly proposed: Proposed[] = [];
   mayWrite = true;
   /** What becomes of a proposal. */
@@ -33,7 +34,7 @@ class World {
   constructor() {
     const life: Life = { alive: true, paused: false, held: [] };
     const { scheduler } = this;
-    this.clock = new SimClock(scheduler, life, { rate: 1, wallSkewMs: 0 }, new SimRandom(1));
+    this.clock = new SimClock(scheduler, life, this.clockFaults, new SimRandom(1));
     const script = new LogScript({}, this.clock.wallMs());
     this.script = script;
     this.expirer = new Expirer({
@@ -126,6 +127,18 @@ describe('the expirer', () => {
       await world.run(1000);
       expect(world.sizes[0]).toBe(1);
     }
+  });
+
+  test('goes by the time of the log where its own clock is behind that', async () => {
+    const world = new World();
+    world.setMortal(10);
+    world.clockFaults.wallSkewMs = -3_600_000;
+    await world.run(1000);
+    expect(world.sizes[0]).toBe(10);
+    world.script.nowMs += 51;
+    world.script.run({ kind: 'advance' });
+    await world.run(1000);
+    expect(world.sizes[0]).toBe(0);
   });
 
   test('looks at nothing while its server does not lead or has no room, or it has been switched off', async () => {
