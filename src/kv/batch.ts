@@ -16,8 +16,9 @@
  * encodes it once; from there on the bytes of whole runs travel unchanged, through the peer link into the leader's entry.
  * All numbers are little-endian.
  */
+import { Buffer } from 'node:buffer';
 import { assert } from '../lib/assert.ts';
-import { asBuffer, ByteReader, type ByteWriter, MalformedError } from '../lib/bytes.ts';
+import { ByteReader, type ByteWriter, MalformedError } from '../lib/bytes.ts';
 
 export const ENTRY_FORMAT = 1;
 export const ENTRY_HEADER_BYTES = 9;
@@ -140,7 +141,7 @@ export function encodeEntry(atMs: number, runs: readonly EncodedRun[]): Uint8Arr
   assert(Number.isSafeInteger(atMs) && atMs >= 0, 'the time is whole milliseconds since 1970', atMs);
   let length = ENTRY_HEADER_BYTES;
   for (const run of runs) length += run.length;
-  const entry = asBuffer(new Uint8Array(length));
+  const entry = Buffer.allocUnsafeSlow(length);
   entry[0] = ENTRY_FORMAT;
   entry.writeUInt32LE(atMs % 0x1_0000_0000, 1);
   entry.writeUInt32LE(Math.floor(atMs / 0x1_0000_0000), 5);

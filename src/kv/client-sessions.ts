@@ -178,11 +178,13 @@ export class ClientSessions {
     this.#dirty.add(session);
   }
 
-  /** The first reply. The command may have closed the session: then nobody will ask for it. */
+  /**
+   * The first reply. A transaction may hold commands of its own session: if they have closed it or acknowledged this
+   * number, nobody will ask for the reply; if they had the same number, theirs gives way.
+   */
   keep({ session: id, seq }: OnceNumber, reply: Reply): void {
     const session = this.#byId.get(id);
-    if (session === undefined) return;
-    // In a transaction there may have been an HSTORE.DO of the same number: it is the transaction that has it.
+    if (session === undefined || seq <= session.ack) return;
     if (session.replies.has(seq)) this.#forget(session, seq);
     let bytes = encoded(reply);
     if (bytes.length > this.#limits.replyBytesMax) bytes = encoded(notKept(bytes.length));

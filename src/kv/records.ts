@@ -142,7 +142,7 @@ function hold(bytes: Uint8Array): string | Uint8Array {
   if (bytes.length < HELD_AS_BYTES_FROM) return latin1(bytes);
   // A value that has its memory for itself was made by the command and is nobody else's.
   if (bytes.length === bytes.buffer.byteLength) return bytes;
-  const copy = new Uint8Array(bytes.length);
+  const copy = Buffer.allocUnsafeSlow(bytes.length);
   copy.set(bytes);
   return copy;
 }

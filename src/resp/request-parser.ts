@@ -12,6 +12,7 @@
  * Arguments are views, of the chunk (then they keep all of it alive) or of the gathered request. Who keeps them beyond
  * the request copies them.
  */
+import { Buffer } from 'node:buffer';
 import RedisParser from 'redis-parser';
 import { assert } from '../lib/assert.ts';
 import { asBuffer } from '../lib/bytes.ts';
@@ -212,14 +213,14 @@ class HeldBytes {
 
   #addBlock(wanted: number): void {
     const size = Math.max(wanted, BLOCK_BYTES_MIN, Math.min(this.length, BLOCK_BYTES_MAX));
-    this.#last = asBuffer(new Uint8Array(size));
+    this.#last = Buffer.allocUnsafeSlow(size);
     this.#used = 0;
     this.#blocks.push(this.#last);
   }
 }
 
 function concat(blocks: readonly Buffer[], length: number): Buffer {
-  const whole = asBuffer(new Uint8Array(length));
+  const whole = Buffer.allocUnsafeSlow(length);
   let at = 0;
   for (const block of blocks) at += block.copy(whole, at);
   return whole;

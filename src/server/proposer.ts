@@ -60,11 +60,13 @@ export class Proposer {
     this.#options = options;
   }
 
-  /** A run of this server's own clients. It stays unchanged from now on. */
-  offer(run: EncodedRun): void {
-    if (!this.#options.isLeader() || this.#runsBytes > RUNS_BYTES_MAX || this.#isTaken(run)) return;
+  /** A run of this server's own clients. It stays unchanged from now on. False when it must come again. */
+  offer(run: EncodedRun): boolean {
+    if (!this.#options.isLeader() || this.#runsBytes > RUNS_BYTES_MAX) return false;
+    if (this.#isTaken(run)) return true;
     this.#runs.push(run);
     this.#runsBytes += run.length;
+    return true;
   }
 
   #isTaken(run: EncodedRun): boolean {

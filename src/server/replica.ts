@@ -266,8 +266,9 @@ export class Replica {
       ...{ clock: this.#env.clock, random: this.#env.random, commandTimeoutMs, onRoom },
       turnSoon: () => this.#host.turnSoon(),
       send: (leader, run) => {
-        if (leader === this.raft.id) this.#proposer.offer(run);
-        else transport.send(leader, [{ kind: 'writes', group: this.raft.group, run }]);
+        if (leader === this.raft.id) return this.#proposer.offer(run);
+        transport.send(leader, [{ kind: 'writes', group: this.raft.group, run }]);
+        return false;
       },
     });
   }

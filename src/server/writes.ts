@@ -42,8 +42,11 @@ export interface WritesOptions {
   readonly clock: Clock;
   readonly random: Random;
   readonly commandTimeoutMs: number;
-  /** To the leader, be it this server or a peer. May be lost. */
-  readonly send: (leader: NodeId, run: EncodedRun) => void;
+  /**
+   * To the leader, be it this server or a peer. May be lost; true: it cannot be, as long as the leader is the same and
+   * tells of no gap.
+   */
+  readonly send: (leader: NodeId, run: EncodedRun) => boolean;
   readonly turnSoon: () => void;
   /** There is room again after `congested`. */
   readonly onRoom: () => void;
@@ -77,6 +80,8 @@ interface Run {
   readonly deadlineMs: number;
   /** 0 while unsent. */
   firstSeq: number;
+  /** The leader has it for certain. */
+  safe: boolean;
 }
 
 export class Writes {
@@ -151,7 +156,15 @@ export class Writes {
     // A copy of the right size, or, where that would cost more than it saves, the memory itself.
     const ops = this.#gathering.length > RUN_BYTES_MAX ? this.#gathering.take() : this.#gathering.copy();
     const deadlineMs = this.#options.clock.monotonicMs() + this.#options.commandTimeoutMs;
-    this.#unsent.push({ ops, waiters, count: waiters.length, settled: 0, deadlineMs, firstSeq: 0 });
+    this.#unsent.push({
+      ops,
+      waiters,
+      count: waiters.length,
+      settled: 0,
+      deadlineMs,
+      firstSeq: 0,
+      safe: false,
+    });
     this.#outstandingBytes += ops.length;
     this.#gathering.reset();
     this.#gatheringWaiters = [];
@@ -185,7 +198,7 @@ export class Writes {
     }
     const out = new ByteWriter(ops.length + 32);
     encodeRun(out, { session: this.#session, firstSeq, count, ops });
-    this.#options.send(this.#leaderId, out.view());
+    run.safe = this.#options.send(this.#leaderId, out.view());
   }
 
   #openSession(): void {
@@ -204,18 +217,18 @@ export class Writes {
     this.#retryDueMs = this.#options.clock.monotonicMs() + retryMs + largeMs;
   }
 
-  /** Everything that may be lost, again, in order. */
-  #sendAgain(): void {
+  /** Everything that may be lost, again, in order; `all`: whatever was thought to be safe. */
+  #sendAgain(all: boolean): void {
     if (this.#leaderId === NOBODY) return;
     if (this.#openingNonce !== 0) this.#openSession();
-    for (const run of this.#sent) this.#send(run);
+    for (const run of this.#sent) if (all || !run.safe) this.#send(run);
   }
 
   leaderChanged(leaderId: NodeId): void {
     this.#leaderId = leaderId;
     if (leaderId === NOBODY) return;
     this.#retryLater(RETRY_MS);
-    this.#sendAgain();
+    this.#sendAgain(true);
     this.#options.turnSoon();
   }
 
@@ -228,7 +241,7 @@ export class Writes {
       this.#retryDueMs = Number.POSITIVE_INFINITY;
       return;
     }
-    this.#sendAgain();
+    this.#sendAgain(false);
     this.#retryLater(Math.min(this.#retryMs * 2, RETRY_MS_MAX));
   }
 
@@ -253,6 +266,7 @@ export class Writes {
     if (givenUp < 2) return;
     const [first, ...others] = this.#sent.splice(0, givenUp);
     for (const run of others) first!.count += run.count;
+    first!.safe = false;
     this.#sent.unshift(first!);
   }
 
@@ -304,7 +318,7 @@ export class Writes {
     // Every later run under way reports the same gap; sending again once fills it for all of them.
     if (session !== this.#session || this.#resentForGapAt === expectedSeq) return;
     this.#resentForGapAt = expectedSeq;
-    this.#sendAgain();
+    this.#sendAgain(true);
   }
 
   sessionUnknown(session: number): void {

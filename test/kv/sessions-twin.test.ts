@@ -33,6 +33,7 @@ type Step =
   | { readonly do: 'watch'; readonly db: number; readonly key: string }
   | {
       readonly do: 'exec';
+      readonly once: Once | undefined;
       readonly commands: readonly { readonly command: CommandOp; readonly once: Once | undefined }[];
     }
   | { readonly do: 'time'; readonly ms: number };
@@ -83,6 +84,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     weight: 5,
     arbitrary: fc.record({
       do: fc.constant('exec' as const),
+      once: fc.option(once, { nil: undefined, freq: 2 }),
       commands: fc.array(
         fc.oneof(
           fc.record({ command: write, once: maybeOnce }),
@@ -118,12 +120,15 @@ class History {
     else if (each.do === 'open') this.#open();
     else if (each.do === 'close') {
       const id = this.#id(each.session);
-      this.#write(command('HSTORE.SESSION', 'CLOSE', id), () => this.twin.close(id));
+      const close = command('HSTORE.SESSION', 'CLOSE', id);
+      this.#write(close, () => this.twin.run(close));
     } else if (each.do === 'run') {
       const op = this.#numbered(each.command, each.once);
       this.#write(op, () => this.twin.run(op));
-    } else
-      this.#exec(each.commands.map(({ command: inner, once: numbers }) => this.#numbered(inner, numbers)));
+    } else {
+      const commands = each.commands.map(({ command: inner, once: number }) => this.#numbered(inner, number));
+      this.#exec(each.once, commands);
+    }
   }
 
   /** An old one, too; one that never was when there is none. */
@@ -138,10 +143,10 @@ class History {
     return { ...op, argv: [...before, ...op.argv] };
   }
 
-  #write(op: Op, expected: () => string): Reply {
+  #write(op: Op, expected: () => Reply): Reply {
     this.twin.begin(this.script.nowMs);
     const reply = this.script.run(op);
-    const wanted = expected();
+    const wanted = shown(expected());
     expect(shown(reply)).toBe(wanted);
     this.#written(wanted);
     return reply;
@@ -159,22 +164,31 @@ class History {
     const id = this.script.openSession();
     expect(Number(id)).toBeGreaterThan(Number(this.#id(0)));
     this.#ids.push(id);
-    this.twin.opened(id);
+    this.twin.opened(Number(id));
     this.#written(undefined);
   }
 
   /** What the server does for WATCH: the time of the log must have come, and a read tells the version. */
   #watch(db: number, name: string): void {
-    this.#write({ kind: 'advance' }, () => shown('OK'));
+    this.#write({ kind: 'advance' }, () => 'OK');
     const [version] = this.script.replica.versions([name], db);
     this.#watched.push({ twin: this.twin.watch(db, name), version: version! });
   }
 
-  #exec(commands: readonly CommandOp[]): void {
+  #exec(number: Once | undefined, commands: readonly CommandOp[]): void {
+    const numbers =
+      number === undefined
+        ? undefined
+        : {
+            session: Number(this.#id(number.session)),
+            seq: number.seq,
+            ack: Math.min(number.ack, number.seq - 1),
+          };
     const watched = this.#watched.map(({ twin: { db, key: name }, version }) => ({ db, key: name, version }));
     const twins = this.#watched.map(({ twin }) => twin);
     this.#watched = [];
-    this.#write({ kind: 'transaction', watched, commands }, () => this.twin.transact(twins, commands));
+    const op: Op = { kind: 'transaction', once: numbers, watched, commands };
+    this.#write(op, () => this.twin.transact(twins, commands, numbers));
   }
 }
 

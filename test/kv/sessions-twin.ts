@@ -3,8 +3,8 @@
  * everything in lists and nothing in a store. The ids of sessions and the versions of keys are the real one's, since a
  * client sees them; what they mean is decided here.
  */
+import type { OnceNumber } from '../../src/kv/batch.ts';
 import type { ClientSessionLimits } from '../../src/kv/client-sessions.ts';
-import type { Value } from '../../src/kv/command.ts';
 import { fromLatin1 } from '../../src/lib/bytes.ts';
 import { encodeReply } from '../../src/resp/encode.ts';
 import { EncodedArrayReply, ErrorReply, NullArrayReply, type Reply } from '../../src/resp/reply.ts';
@@ -14,13 +14,20 @@ import { render } from './redis-server.ts';
 import type { CommandOp } from './replica.ts';
 import { Twin } from './twin-database.ts';
 
-const NULL_ARRAY = '*-1\r\n';
+const REPLY_OVERHEAD_BYTES = 100;
+const NOT_REPEATABLE = new ErrorReply('ERR', 'this command has no reply that could be given again');
+
+interface KeptReply {
+  readonly seq: number;
+  readonly reply: Reply;
+  readonly bytes: number;
+}
 
 interface TwinSession {
-  readonly id: string;
+  readonly id: number;
   ack: number;
   lastUsedMs: number;
-  replies: { readonly seq: number; readonly shown: string; readonly bytes: number }[];
+  replies: KeptReply[];
 }
 
 /** A key watched: what it held then. Every write makes a new array, a write of the same bytes too. */
@@ -46,7 +53,7 @@ export class SessionsTwin {
     this.#sessions = this.#sessions.filter(({ lastUsedMs }) => nowMs - lastUsedMs <= this.#limits.idleMsMax);
   }
 
-  opened(id: string): void {
+  opened(id: number): void {
     this.#sessions.push({ id, ack: 0, lastUsedMs: this.databases.nowMs, replies: [] });
     if (this.#sessions.length > this.#limits.countMax) this.#sessions.shift();
   }
@@ -55,102 +62,101 @@ export class SessionsTwin {
     return this.#sessions.length;
   }
 
-  close(id: string): string {
-    const before = this.#sessions.length;
-    this.#sessions = this.#sessions.filter((session) => session.id !== id);
-    return shown(before - this.#sessions.length);
-  }
-
   watch(db: number, key: string): Watched {
     return { db, key, held: this.#held(db, key) };
   }
 
   #held(db: number, key: string): Uint8Array | undefined {
-    const value: Value | undefined = this.databases.maps[db]!.get(key);
+    const value = this.databases.maps[db]!.get(key);
     return value === undefined || this.databases.nowMs > value.expireAtMs ? undefined : value.bytes;
   }
 
-  /** The reply to a transaction, as `shown` shows it. */
-  transact(watched: readonly Watched[], commands: readonly CommandOp[], number?: Number3): string {
-    if (number === undefined) return this.#transact(watched, commands, (command) => this.run(command));
-    const repeatable = (command: CommandOp) => (command.argv[0] === 'KEYS' ? NOT_REPEATABLE : this.run(command));
-    return this.#onceOnly(number, () => {
-      const reply = this.#transact(watched, commands, repeatable);
-      // Of errors of sessions `shown` has the code alone.
-      return { shown: reply, bytes: undefined };
-    });
+  transact(watched: readonly Watched[], commands: readonly CommandOp[], number?: OnceNumber): Reply {
+    const run = (command: CommandOp): Reply =>
+      number !== undefined && command.argv[0] === 'KEYS' ? NOT_REPEATABLE : this.run(command);
+    const all = (): Reply => {
+      if (watched.some(({ db, key, held }) => this.#held(db, key) !== held)) return NullArrayReply.instance;
+      return commands.map(run);
+    };
+    return number === undefined ? all() : this.#once(number, all);
   }
 
-  #transact(
-    watched: readonly Watched[],
-    commands: readonly CommandOp[],
-    run: (command: CommandOp) => string,
-  ): string {
-    if (watched.some(({ db, key, held }) => this.#held(db, key) !== held)) return NULL_ARRAY;
-    return `*${commands.length}\r\n${commands.map(run).join('')}`;
-  }
-
-  run({ argv, db = 0 }: CommandOp): string {
-    if (argv[0] === 'HSTORE.DO') return this.#once(argv, db);
+  run({ argv, db = 0 }: CommandOp): Reply {
+    if (argv[0] === 'HSTORE.SESSION') return this.#close(Number(argv[2]));
     if (argv[0] === 'KEYS') return this.#keys(db);
-    return shown(this.databases.run(argv, db));
+    if (argv[0] !== 'HSTORE.DO') return this.databases.run(argv, db);
+    const [session, seq, ack] = argv.slice(1, 4).map(Number);
+    return this.#once({ session: session!, seq: seq!, ack: ack! }, () =>
+      this.databases.run(argv.slice(4), db),
+    );
   }
 
-  #keys(db: number): string {
+  #close(id: number): number {
+    const before = this.#sessions.length;
+    this.#sessions = this.#sessions.filter((session) => session.id !== id);
+    return before - this.#sessions.length;
+  }
+
+  #keys(db: number): Reply {
     const found = [...this.databases.maps[db]!.keys()].filter((key) => this.#held(db, key) !== undefined);
-    return shown(found.sort().map(fromLatin1));
+    return found.sort().map(fromLatin1);
   }
 
-  #once([, id, seqWord, ackWord, ...argv]: readonly string[], db: number): string {
-    const [seq, ack] = [Number(seqWord), Number(ackWord)];
+  #once({ session: id, seq, ack }: OnceNumber, run: () => Reply): Reply {
     const session = this.#sessions.find((other) => other.id === id);
-    if (session === undefined) return code('SESSIONEXPIRED');
+    if (session === undefined)
+      return new ErrorReply('SESSIONEXPIRED', `There is no session ${id}. The command was not executed`);
     this.#sessions = [...this.#sessions.filter((other) => other !== session), session];
     session.lastUsedMs = this.databases.nowMs;
     session.ack = Math.max(session.ack, ack);
     session.replies = session.replies.filter((reply) => reply.seq > session.ack);
-    if (seq <= session.ack) return code('STALESEQ');
-    const first = session.replies.find((reply) => reply.seq === seq);
-    if (first !== undefined) return first.shown;
-    const { repliesMax, sessionBytesMax, replyBytesMax, bytesMax } = this.#limits;
-    const full = session.replies.length >= repliesMax || bytesOf([session]) >= sessionBytesMax;
-    if (full) return code('SESSIONFULL');
-    const reply = this.databases.run(argv, db);
-    const length = lengthOf(reply);
-    const notKept = notKeptReply(length);
-    const kept = length > replyBytesMax ? notKept : reply;
-    session.replies.push({ seq, shown: shown(kept), bytes: lengthOf(kept) + 100 });
-    while (bytesOf(this.#sessions) > bytesMax && this.#sessions.length > 1) this.#sessions.shift();
-    return shown(reply);
+    const refused = this.#refusal(session, seq);
+    if (refused !== undefined) return refused;
+    const reply = run();
+    if (this.#sessions.includes(session)) this.#keep(session, seq, reply);
+    return reply;
+  }
+
+  #refusal({ ack, replies }: TwinSession, seq: number): Reply | undefined {
+    if (seq <= ack) {
+      const message = `The client has acknowledged the replies up to ${ack}, that to ${seq} included. Nothing was executed now`;
+      return new ErrorReply('STALESEQ', message);
+    }
+    const first = replies.find((kept) => kept.seq === seq);
+    if (first !== undefined) return first.reply;
+    const bytes = bytesOf(replies);
+    if (replies.length < this.#limits.repliesMax && bytes < this.#limits.sessionBytesMax) return undefined;
+    const message = `${replies.length} replies of ${bytes} bytes wait to be acknowledged. The command was not executed`;
+    return new ErrorReply('SESSIONFULL', message);
+  }
+
+  #keep(session: TwinSession, seq: number, given: Reply): void {
+    const { replyBytesMax, bytesMax } = this.#limits;
+    const length = lengthOf(given);
+    const message = `The command was executed once. Its reply of ${length} bytes was too long to be kept`;
+    const reply = length > replyBytesMax ? new ErrorReply('REPLYNOTKEPT', message) : given;
+    if (seq <= session.ack) return;
+    session.replies = session.replies.filter((kept) => kept.seq !== seq);
+    session.replies.push({ seq, reply, bytes: lengthOf(reply) + REPLY_OVERHEAD_BYTES });
+    const all = () => bytesOf(this.#sessions.flatMap(({ replies }) => replies));
+    while (all() > bytesMax && this.#sessions.length > 1) this.#sessions.shift();
   }
 }
 
-function notKeptReply(bytes: number): ErrorReply {
-  return new ErrorReply(
-    'REPLYNOTKEPT',
-    `The command was executed once. Its reply of ${bytes} bytes was too long to be kept`,
-  );
+function bytesOf(replies: readonly KeptReply[]): number {
+  return replies.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
-function bytesOf(sessions: readonly TwinSession[]): number {
-  return sessions.flatMap(({ replies }) => replies).reduce((sum, { bytes }) => sum + bytes, 0);
-}
-
-/** As the table keeps it: in RESP3. */
+/** As the table keeps it: in RESP3, where that tells all. */
 function lengthOf(reply: Reply): number {
   const writer = new ReplyWriter();
-  encodeReply(reply, 3, writer);
+  encodeReply(reply, reply instanceof NullArrayReply ? 2 : 3, writer);
   return writer.take().reduce((sum, chunk) => sum + chunk.length, 0);
 }
 
-function code(word: string): string {
-  return `-${word}`;
-}
-
-/** Of errors of sessions the code, of keys their sorted names; else the reply's bytes. */
+/** The bytes of the reply; keys in the order of their names. */
 export function shown(reply: Reply): string {
-  if (reply instanceof ErrorReply && /^(SESSION|STALE)/.test(reply.code)) return code(reply.code);
-  if (reply instanceof NullArrayReply) return NULL_ARRAY;
+  if (reply instanceof NullArrayReply) return '*-1\r\n';
   if (reply instanceof EncodedArrayReply) return shown(names(reply).sort().map(fromLatin1));
   if (Array.isArray(reply)) return `*${reply.length}\r\n${reply.map(shown).join('')}`;
   return render(reply);

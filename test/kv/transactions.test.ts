@@ -5,8 +5,8 @@
 import { describe, expect, test } from 'vitest';
 import type { KvOptions } from '../../src/kv/state-machine.ts';
 import { ErrorReply, NullArrayReply, type Reply } from '../../src/resp/reply.ts';
-import { LogScript, names, replay, text, words } from './log-script.ts';
-import { type CommandOp, command, commandIn, transaction } from './replica.ts';
+import { code, LogScript, names, once, replay, text, words } from './log-script.ts';
+import { type CommandOp, command, commandIn, type TransactionOp, transaction } from './replica.ts';
 
 /** WATCH and EXEC of one client, with others in between. */
 class Watcher {
@@ -268,6 +268,85 @@ describe('a watched key', () => {
       const watcher = new Watcher(script).watch('k').watch('k', 3).watch('l');
       script.run(commandIn(touched, 'SET', 'k', 'w'));
       expect(watcher.exec()).toBe(false);
+    }
+  });
+});
+
+describe('a numbered transaction', () => {
+  const numbered = (session: string, seq: number, ...commands: CommandOp[]): TransactionOp => ({
+    ...transaction(...commands),
+    once: { session: Number(session), seq, ack: seq - 1 },
+  });
+
+  test('is carried out once, and gives its first replies again, also after a restart', async () => {
+    const script = new LogScript();
+    const session = script.openSession();
+    const op = numbered(
+      session,
+      1,
+      command('INCR', 'n'),
+      command('MGET', 'n', 'm'),
+      command('SET', 's', 'v', 'XX', 'NX'),
+    );
+    const first = script.run(op);
+    expect(words(first)).toEqual([1, ['1', null], expect.any(ErrorReply)]);
+    expect(script.run(op)).toEqual(first);
+    await script.forget();
+    expect(script.run(op)).toEqual(first);
+    expect(script.get('n')).toBe('1');
+    expect(script.run(numbered(session, 2, command('INCR', 'n')))).toEqual([2]);
+    expect((await replay(script, { memoryBytesMax: 0 })).machine.stateHash()).toBe(script.hash);
+  });
+
+  test('that a watched key has stopped stays so, with the same reply', async () => {
+    const script = new LogScript();
+    const session = script.openSession();
+    script.command('SET', 'k', 'v');
+    const watched = [{ key: 'k', version: script.replica.versions(['k'])[0]! - 1 }];
+    const op = { ...numbered(session, 1, command('INCR', 'n')), watched };
+    expect(script.run(op)).toBe(NullArrayReply.instance);
+    await script.forget();
+    expect(script.run({ ...op, watched: [] })).toEqual(NullArrayReply.instance);
+    expect(script.get('n')).toBeNull();
+  });
+
+  test('is not carried out in a session that is over', () => {
+    const script = new LogScript();
+    expect(code(script.run(numbered('77', 1, command('INCR', 'n'))))).toBe('SESSIONEXPIRED');
+    expect(script.get('n')).toBeNull();
+  });
+
+  test('has no reply of a command that replicas answer differently', () => {
+    const script = new LogScript();
+    const session = script.openSession();
+    const different = [['KEYS', '*'], ['RANDOMKEY'], ['SCAN', '0'], ['OBJECT', 'IDLETIME', 'k']];
+    const commands = [
+      command('SET', 'k', 'v'),
+      ...different.map((argv) => command(...argv)),
+      command('INCR', 'n'),
+    ];
+    const refused = new ErrorReply('ERR', 'this command has no reply that could be given again');
+    expect(script.run(numbered(session, 1, ...commands))).toEqual(['OK', ...different.map(() => refused), 1]);
+  });
+
+  test('may hold commands of its own session, and has its number', async () => {
+    const inner: readonly (readonly [CommandOp, Reply])[] = [
+      [once('2', 1, 0, 'INCR', 'n'), 1],
+      [once('2', 9, 8, 'INCR', 'n'), 1],
+      [command('HSTORE.SESSION', 'CLOSE', '2'), 1],
+    ];
+    for (const [op, reply] of inner) {
+      const script = new LogScript();
+      expect(script.openSession()).toBe('2');
+      expect(script.run(numbered('2', 1, op, command('INCR', 'm')))).toEqual([reply, 1]);
+      const again = script.run(numbered('2', 1, op, command('INCR', 'm')));
+      expect([['no error', 'STALESEQ', 'SESSIONEXPIRED'].includes(code(again)), script.get('m')]).toEqual([
+        true,
+        '1',
+      ]);
+      const { hash } = script;
+      await script.forget();
+      expect(script.hash).toBe(hash);
     }
   });
 });

@@ -13,7 +13,8 @@ for (const bug of PLANTED_BUGS) {
     const takeOut = bug.plant();
     let foundBy: number | undefined;
     try {
-      for (let seed = 1; seed <= SEEDS_MAX && foundBy === undefined; seed++) {
+      const from = bug.fromSeed ?? 1;
+      for (let seed = from; seed < from + SEEDS_MAX && foundBy === undefined; seed++) {
         const { failure } = await runSeed(seed);
         if (failure !== undefined) foundBy = seed;
       }

@@ -62,6 +62,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'forgets its vote in a crash',
     source: 'hashicorp/raft issue 661',
+    fromSeed: 48,
     plant: () =>
       replaceReady((ready) => {
         if (ready.save?.hardState === undefined) return ready;
@@ -87,6 +88,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'reads without asking the others whether it still leads',
     source: 'etcd issue 741',
+    fromSeed: 74,
     // A leader that steps down when it hears no majority hides the bug nearly always, so that goes too.
     plant: () => {
       const undo = replace(Leader.prototype, 'hearsMajority', { value: () => true });
@@ -128,6 +130,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'does not read its vote back from the log',
     source: 'Raft figure 2, persistent state',
+    fromSeed: 48,
     plant: () => {
       const { take } = LogRebuilder.prototype;
       return replace(LogRebuilder.prototype, 'take', {

@@ -5,6 +5,8 @@ export interface PlantedBug {
   readonly name: string;
   /** Where it was seen in the wild, or the rule that it breaks. */
   readonly source: string;
+  /** A seed shortly before one that finds it, for those that few find: spares the tests the way there. */
+  readonly fromSeed?: number;
   readonly plant: () => () => void;
 }
 

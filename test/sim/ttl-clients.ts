@@ -11,8 +11,8 @@ import type { SimRandom } from './random.ts';
 
 interface Held {
   readonly value: string;
-  /** It has a time to live, so it may go at any moment. */
-  readonly mortal: boolean;
+  /** It has a time to live, so it may go at any moment. `maybe`: behind a PERSIST of which nobody knows. */
+  readonly mortal: 'yes' | 'no' | 'maybe';
 }
 
 export type TtlOp = (
@@ -24,10 +24,10 @@ export type TtlOp = (
 export const ttlModel: Model<Held | null, TtlOp> = {
   initial: null,
   step: (state, op) => {
-    const mayBeGone = state === null || state.mortal;
+    const mayBeGone = state?.mortal !== 'no';
     switch (op.name) {
       case 'SET':
-        return { value: op.value, mortal: op.ttlMs !== undefined };
+        return { value: op.value, mortal: op.ttlMs === undefined ? 'no' : 'yes' };
       case 'GET':
         if (op.reply === null) return mayBeGone ? null : undefined;
         return op.reply === state?.value ? state : undefined;
@@ -35,10 +35,11 @@ export const ttlModel: Model<Held | null, TtlOp> = {
         if (op.reply === undefined || (op.reply === 0 ? mayBeGone : state !== null)) return null;
         return undefined;
       case 'PERSIST':
-        // Of unknown outcome: it still may go at any moment.
-        if (op.reply === undefined) return state;
-        if (op.reply === 1) return state?.mortal ? { ...state, mortal: false } : undefined;
-        return mayBeGone ? null : state;
+        if (state === null || state.mortal === 'no') return op.reply === 1 ? undefined : state;
+        if (op.reply === 1) return { ...state, mortal: 'no' };
+        if (op.reply === undefined) return { ...state, mortal: 'maybe' };
+        // Gone, or made to last before.
+        return state.mortal === 'maybe' ? state : null;
       default:
         return unreachable(op);
     }
