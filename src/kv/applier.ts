@@ -269,7 +269,7 @@ export class Applier {
   #command(row: Row<WriteCommand>): Reply | undefined {
     const cursor = this.#cursor;
     const { command, name } = row;
-    // `check` is not asked again: the door has, and what a peer has sent is as wrong on every replica.
+    // What is wrong with the whole was found at the door, or by `validateRun`.
     if (command.pieces !== undefined && cursor.argc > PIECE_ARGUMENTS) return this.#commandInPieces(row);
     if (!this.#inMemory(row)) {
       this.#fetchAhead();

@@ -60,6 +60,8 @@ export function accepts(name: string, argc: number, inTransaction: boolean, word
   const row =
     found.subcommands === undefined ? found : found.subcommands.find((other) => other.name === subcommand);
   if (row === undefined) return false;
+  // In pieces, half of a pair would be found out when the other pairs are done.
+  if (row.kind === 'write' && row.pieces !== undefined && (argc - 1) % row.keys[2] !== 0) return false;
   return row.arity >= 0 ? argc === row.arity : argc >= -row.arity;
 }
 

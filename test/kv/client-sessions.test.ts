@@ -151,7 +151,8 @@ describe('a numbered write does not run', () => {
 
   const bad = 'session, seq and ack must be whole numbers, ack below seq';
   const one = String(Number.MAX_SAFE_INTEGER);
-  const reading = 'HSTORE.DO takes a command that writes, or EXEC; one that only reads can be sent again as it is';
+  const reading =
+    'HSTORE.DO takes a command that writes, or EXEC; one that only reads can be sent again as it is';
   const nested = 'HSTORE.DO takes neither HSTORE.DO nor HSTORE.SESSION';
   const refused: readonly (readonly [string, readonly string[]])[] = [
     [bad, ['', '1', '0', 'INCR', 'n']],

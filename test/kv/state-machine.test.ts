@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { metaKey } from '../../src/kv/stored-keys.ts';
 import { slotOf } from '../../src/kv/slot.ts';
+import { metaKey } from '../../src/kv/stored-keys.ts';
 import { ConfigError, CorruptionError } from '../../src/lib/errors.ts';
 import { MemoryStore } from './memory-store.ts';
 import { command, entryOf, OPEN, type Op, Replica } from './replica.ts';
@@ -286,5 +286,7 @@ test('slots are those of Redis Cluster', () => {
     'foo{bar}{zap}',
     '',
   ];
-  expect(slots.map((key) => slotOf(Buffer.from(key).toString('latin1')))).toEqual([12739, 12182, 3443, 8363, 4015, 5061, 0]);
+  expect(slots.map((key) => slotOf(Buffer.from(key).toString('latin1')))).toEqual([
+    12739, 12182, 3443, 8363, 4015, 5061, 0,
+  ]);
 });

@@ -62,7 +62,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'forgets its vote in a crash',
     source: 'hashicorp/raft issue 661',
-    fromSeed: 48,
+    fromSeed: 90,
     plant: () =>
       replaceReady((ready) => {
         if (ready.save?.hardState === undefined) return ready;
@@ -130,7 +130,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'does not read its vote back from the log',
     source: 'Raft figure 2, persistent state',
-    fromSeed: 48,
+    fromSeed: 90,
     plant: () => {
       const { take } = LogRebuilder.prototype;
       return replace(LogRebuilder.prototype, 'take', {

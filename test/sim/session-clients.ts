@@ -3,8 +3,9 @@
  * until it is answered. Then it has happened exactly once; or its session is over, and it never will from then on.
  */
 import { assert } from '../../src/lib/assert.ts';
+import { fromLatin1 } from '../../src/lib/bytes.ts';
 import { ErrorReply, type Reply } from '../../src/resp/reply.ts';
-import { call, History, outcomeOf, type SwarmClient, textOf } from './calls.ts';
+import { call, History, outcomeOf, type Request, type SwarmClient, textOf } from './calls.ts';
 import type { Cluster } from './cluster.ts';
 import type { KeyOp } from './kv-models.ts';
 import type { SimRandom } from './random.ts';
@@ -17,6 +18,8 @@ interface Write {
   readonly token: string;
   readonly seq: number;
   readonly callMs: number;
+  /** HSTORE.DO ... EXEC. */
+  readonly inTransaction: boolean;
   sent: number;
   settled: boolean;
 }
@@ -67,11 +70,33 @@ export class SessionClient implements SwarmClient {
     const token = `${this.#id}/${this.#token++};`;
     const { nowMs } = this.#cluster.scheduler;
     const key = this.#random.pick(KEYS);
-    this.#send({ key, token, seq: ++this.#seq, callMs: nowMs, sent: 0, settled: false });
+    this.#send({
+      key,
+      token,
+      seq: ++this.#seq,
+      callMs: nowMs,
+      inTransaction: this.#random.chance(0.3),
+      sent: 0,
+      settled: false,
+    });
   }
 
   #ask(argv: readonly string[], done: (reply: Reply | undefined) => void): void {
-    call(this.#cluster, this.#random.pick(this.#cluster.servers), { kind: 'command', argv }, done);
+    this.#request({ kind: 'command', argv }, done);
+  }
+
+  #request(request: Request, done: (reply: Reply | undefined) => void): void {
+    call(this.#cluster, this.#random.pick(this.#cluster.servers), request, done);
+  }
+
+  #requestOf({ seq, key, token, inTransaction }: Write): Request {
+    const [session, ack] = [this.#session!, seq - 1];
+    const append = ['APPEND', key, token];
+    if (!inTransaction)
+      return { kind: 'command', argv: ['HSTORE.DO', session, `${seq}`, `${ack}`, ...append] };
+    const commands = [{ db: 0, argv: append.map(fromLatin1) }];
+    const number = { session: Number(session), seq, ack };
+    return { kind: 'transaction', transaction: { once: number, watched: [], commands } };
   }
 
   /** A session that was opened and never heard of is nobody's, and ends by itself. */
@@ -91,42 +116,37 @@ export class SessionClient implements SwarmClient {
   }
 
   #send(write: Write): void {
-    const { seq, key, token } = write;
-    const argv = ['HSTORE.DO', this.#session!, `${seq}`, `${seq - 1}`, 'APPEND', key, token];
+    const request = this.#requestOf(write);
     write.sent++;
     // An impatient one sends it to two servers at once.
     if (this.#random.chance(0.1)) {
       write.sent++;
-      this.#ask(argv, (reply) => this.#answered(write, argv, reply));
+      this.#request(request, (reply) => this.#answered(write, request, reply));
     }
-    this.#ask(argv, (reply) => {
-      if (outcomeOf(reply) === 'replied') this.#answered(write, argv, reply);
+    this.#request(request, (reply) => {
+      if (outcomeOf(reply) === 'replied') this.#answered(write, request, reply);
       else if (!write.settled) this.#later(() => !write.settled && this.#send(write));
     });
   }
 
-  #answered(write: Write, argv: readonly string[], reply: Reply | undefined): void {
+  #answered(write: Write, request: Request, reply: Reply | undefined): void {
     if (write.settled || outcomeOf(reply) !== 'replied') return;
     write.settled = true;
     if (reply instanceof ErrorReply) return this.#ended(write, reply);
     const { key, token, callMs } = write;
     this.#written.get(key)!.push(token);
-    this.history.enter(callMs, { name: 'APPEND', key, value: token, reply: reply as number });
-    if (this.#random.chance(0.2)) this.#askAgain(argv, reply as number);
+    const length = lengthOf(reply!);
+    this.history.enter(callMs, { name: 'APPEND', key, value: token, reply: length });
+    if (this.#random.chance(0.2)) this.#askAgain(request, length);
     else this.#later(() => this.#next());
   }
 
-  #askAgain(argv: readonly string[], first: number): void {
-    this.#ask(argv, (reply) => {
+  #askAgain(request: Request, first: number): void {
+    this.#request(request, (reply) => {
       const over = reply instanceof ErrorReply && reply.code === 'SESSIONEXPIRED';
       if (outcomeOf(reply) === 'replied' && !over) {
-        assert(
-          reply === first,
-          'a write that is sent again gives its first reply',
-          argv.join(' '),
-          String(reply),
-          first,
-        );
+        const again = lengthOf(reply!);
+        assert(again === first, 'a write that is sent again gives its first reply', again, first);
       }
       this.#later(() => this.#next());
     });
@@ -183,4 +203,9 @@ export class SessionClient implements SwarmClient {
       this.#check(others);
     });
   }
+}
+
+/** What APPEND gives, alone or in a transaction. */
+function lengthOf(reply: Reply): number {
+  return (Array.isArray(reply) ? reply[0] : reply) as number;
 }
