@@ -54,6 +54,8 @@ export const DEFAULT_CONNECTION_LIMITS: ConnectionLimits = {
 const REQUEST_OVERHEAD_BYTES = 200;
 /** Replies to reads in flight may be large, and nobody knows how large before they are there. */
 const READS_IN_FLIGHT_MAX = 64;
+/** A request of more arguments is started in a turn of its own. */
+const LONG_REQUEST_ARGUMENTS = 65_536;
 /** The answered part of the queue is cut off when it is so long and more than half of it. */
 const QUEUE_CUT_MIN = 256;
 
@@ -214,7 +216,9 @@ export class ClientConnection implements ClientOutlet {
     for (const arg of argv) bytes += arg.length + ARGUMENT_OVERHEAD_BYTES;
     this.#queue.push(new Request(this, this.client, argv, bytes));
     this.#requestBytes += bytes;
-    this.#start();
+    // To cut so many arguments was work enough for one turn.
+    if (argv.length > LONG_REQUEST_ARGUMENTS) this.#clock.after(0, () => this.#advance());
+    else this.#start();
     // What follows in the same chunk is judged by what this request came to.
     this.#parser.authenticated = this.client.authenticated;
   }
