@@ -57,8 +57,8 @@ export const transactionCommands: readonly ServerCommand[] = [
     since: '2.2.0',
     summary: 'Watch the given keys to determine execution of the MULTI/EXEC block',
     differs:
-      'a key that is gone again, or whose database is swapped back, when EXEC comes counts as unchanged, and one of which ' +
-      'a bit was set to what it was may count as changed; no more than 100000 keys, as far as they fit',
+      'a key whose database is swapped back when EXEC comes counts as unchanged, and one of which a bit was set to what ' +
+      'it was may count as changed; no more than 100000 keys, as far as they fit',
     complexity: 'O(1) for every key.',
     arguments: [{ name: 'key', type: 'key', flags: ['multiple'] }],
     run: (call) => call.server.transactions.watch(call),

@@ -1,9 +1,13 @@
 /**
  * A real redis-server to compare with, on a free port, and replies as the bytes that RESP2 makes of them.
  */
+
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { asBuffer, fromLatin1, latin1 } from '../../src/lib/bytes.ts';
 import { ErrorReply, type Reply } from '../../src/resp/reply.ts';
 import { takePorts } from '../ports.ts';
@@ -32,7 +36,10 @@ export class RedisServer {
 
   static async start(): Promise<RedisServer> {
     const port = (await takePorts(1))[0]!;
-    const server = spawn('redis-server', ['--port', String(port), '--save', '', '--appendonly', 'no']);
+    // It reads the dump that it finds where it starts: there is none.
+    const server = spawn('redis-server', ['--port', String(port), '--save', '', '--appendonly', 'no'], {
+      cwd: mkdtempSync(join(tmpdir(), 'redis-')),
+    });
     for await (const line of server.stdout) if (String(line).includes('Ready to accept')) break;
     server.stdout.resume();
     const socket = connect(port, '127.0.0.1');

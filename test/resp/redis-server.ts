@@ -5,7 +5,10 @@
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { takePorts } from '../ports.ts';
 
 export const redisServerExpected =
@@ -14,18 +17,26 @@ export const redisServerExpected =
 export class RedisServer {
   readonly port: number;
   readonly #child: ChildProcess;
+  readonly #directory: string;
   readonly #probe: Socket;
 
-  private constructor(port: number, child: ChildProcess, probe: Socket) {
+  private constructor(
+    port: number,
+    { child, directory }: { child: ChildProcess; directory: string },
+    probe: Socket,
+  ) {
     this.port = port;
     this.#child = child;
+    this.#directory = directory;
     this.#probe = probe;
   }
 
   static async start(options: readonly string[] = []): Promise<RedisServer> {
     const port = (await takePorts(1))[0]!;
     const args = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--daemonize', 'no', ...options];
-    const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'inherit'] });
+    // It reads the dump that it finds where it starts, and SAVE writes one there.
+    const directory = mkdtempSync(join(tmpdir(), 'redis-'));
+    const child = spawn('redis-server', args, { cwd: directory, stdio: ['ignore', 'pipe', 'inherit'] });
     await new Promise<void>((resolve, reject) => {
       child.once('error', reject);
       child.once('exit', (code) => reject(new Error(`redis-server ended with status ${code}`)));
@@ -35,13 +46,14 @@ export class RedisServer {
     });
     const probe = connect(port, '127.0.0.1');
     await once(probe, 'connect');
-    return new RedisServer(port, child, probe);
+    return new RedisServer(port, { child, directory }, probe);
   }
 
   async stop(): Promise<void> {
     this.#probe.destroy();
     this.#child.kill('SIGKILL');
     if (this.#child.exitCode === null && this.#child.signalCode === null) await once(this.#child, 'exit');
+    rmSync(this.#directory, { recursive: true, force: true });
   }
 
   /** Sends `chunks`, each in a read of its own, on a new connection: all that comes back, and whether it was closed. */
