@@ -418,7 +418,7 @@ export class Keyspace {
       bytes -= old.memoryBytes;
       if (old.generation >= this.#firstDirty) dirtyBytes -= old.memoryBytes;
     }
-    if (record.present && !this.watchers.none) this.watchers.written(space, name);
+    if (record.present && !this.watchers.none) this.watchers.written(this.#spaces.indexOf(space), name);
     space.count(old, record);
     space.bytes += bytes;
     this.#bytes += bytes;

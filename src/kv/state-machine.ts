@@ -209,7 +209,7 @@ export class KvStateMachine implements StateMachine {
 
   /** Tells the watcher, once, that the key has been written. The returned function ends it. */
   watch(db: number, name: string, watcher: Watcher): () => void {
-    return this.#keyspace.watchers.watch(this.#keyspace.spaceOf(db), name, watcher);
+    return this.#keyspace.watchers.watch(db, name, watcher);
   }
 
   /** See `DueKeys.find`. */

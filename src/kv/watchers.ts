@@ -2,8 +2,6 @@
  * Who wants to know that a key is written, once. Not replicated: for a WATCH of a key that is missing, which must fail
  * when the key has come, also when it has gone again (see transactions.ts in `server`).
  */
-import type { Space } from './space.ts';
-
 export interface Watcher {
   written(): void;
 }
@@ -17,8 +15,8 @@ export class Watchers {
   }
 
   /** The returned function ends it; it may be called more than once. */
-  watch(space: Space, name: string, watcher: Watcher): () => void {
-    const key = keyOf(space, name);
+  watch(db: number, name: string, watcher: Watcher): () => void {
+    const key = keyOf(db, name);
     const watchers = this.#byKey.get(key) ?? new Set();
     this.#byKey.set(key, watchers.add(watcher));
     return () => {
@@ -27,8 +25,8 @@ export class Watchers {
     };
   }
 
-  written(space: Space, name: string): void {
-    const key = keyOf(space, name);
+  written(db: number, name: string): void {
+    const key = keyOf(db, name);
     const watchers = this.#byKey.get(key);
     if (watchers === undefined) return;
     this.#byKey.delete(key);
@@ -36,6 +34,6 @@ export class Watchers {
   }
 }
 
-function keyOf(space: Space, name: string): string {
-  return `${space.number} ${name}`;
+function keyOf(db: number, name: string): string {
+  return `${db} ${name}`;
 }
