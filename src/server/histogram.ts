@@ -71,8 +71,7 @@ export class Histogram {
 function bucketOf(ns: number): number {
   if (ns < 2 ** FIRST_BAND_BITS)
     return Math.floor((Math.max(0, ns) / 2 ** FIRST_BAND_BITS) * BUCKETS_PER_BAND);
-  // No bit shifts: they end at 2^31 ns.
-  const bits = Math.floor(Math.log2(ns));
+  const bits = ns < 2 ** 31 ? 31 - Math.clz32(ns) : Math.floor(Math.log2(ns));
   const band = bits - FIRST_BAND_BITS + 1;
   if (band >= BANDS) return BUCKETS - 1;
   const within = Math.floor((ns / 2 ** bits - 1) * BUCKETS_PER_BAND);

@@ -79,9 +79,12 @@ export class Slowlog {
 function shortened(argv: readonly Uint8Array[]): Uint8Array[] {
   const kept = argv.length > ARGUMENTS_MAX ? argv.slice(0, ARGUMENTS_MAX - 1) : argv;
   const words = kept.map((arg): Uint8Array => {
-    if (arg.length <= ARGUMENT_BYTES_MAX) return Uint8Array.from(arg);
+    if (arg.length <= ARGUMENT_BYTES_MAX) return new Uint8Array(arg);
     const end = fromLatin1(`... (${arg.length - ARGUMENT_BYTES_MAX} more bytes)`);
-    return Uint8Array.from([...arg.subarray(0, ARGUMENT_BYTES_MAX), ...end]);
+    const word = new Uint8Array(ARGUMENT_BYTES_MAX + end.length);
+    word.set(arg.subarray(0, ARGUMENT_BYTES_MAX));
+    word.set(end, ARGUMENT_BYTES_MAX);
+    return word;
   });
   const left = argv.length - kept.length;
   if (left > 0) words.push(fromLatin1(`... (${left} more arguments)`));
