@@ -176,16 +176,15 @@ export class Differential {
   }
 
   /**
-   * Redis remembers that something was done to a watched key, hstore looks at what it is: see transactions.ts. That it is
-   * stored in another encoding is a change in hstore, as when a bit is set to what it was. Where this has led to two
-   * outcomes, the history ends.
+   * Redis remembers that a database was swapped, hstore looks at what its keys are. That a key is stored in another encoding
+   * is a change in hstore, as when a bit is set to what it was. Where this has led to two outcomes the history ends.
    */
   async #knownOutcome({ watched }: Twin, ours: string, theirs: string): Promise<boolean> {
     const isNull = (reply: string) => NULLS.includes(reply);
     if (isNull(ours) === isNull(theirs)) return false;
     if (isNull(ours)) return watched.some(({ bitsSet }) => bitsSet);
     for (const { db, key, state } of watched) if ((await this.#stateOf(db, key)) !== state) return false;
-    return watched.some(({ state, swapped }) => swapped || state.includes('$-1\r\n'));
+    return watched.some(({ swapped }) => swapped);
   }
 
   async #scan({ client, options }: Extract<Act, { do: 'scan' }>): Promise<boolean> {
