@@ -9,7 +9,8 @@ import { type Act, Differential } from './differential.ts';
 import { Pair } from './pair.ts';
 
 const RUNS = Number(process.env.RUNS ?? 3000);
-const SEED = process.env.SEED === undefined ? {} : { seed: Number(process.env.SEED) };
+/** The same histories every time, so that the gate says the same to everybody; other seeds look further. */
+const SEED = Number(process.env.SEED ?? 7015);
 const LENGTH_MAX = 60;
 
 let pair: Pair;
@@ -355,6 +356,6 @@ test('hstore answers every history as Redis does', { timeout: 60_000 + RUNS * 50
       const { ours, theirs } = await Differential.run(pair.ports, protocol, acts);
       expect(ours).toEqual(theirs);
     }),
-    { numRuns: RUNS, ...SEED },
+    { numRuns: RUNS, seed: SEED },
   );
 });
