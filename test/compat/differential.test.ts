@@ -221,8 +221,8 @@ const READS: readonly Words[] = [
   ),
   words(pick('RANDOMKEY', 'DBSIZE')),
   words(word('KEYS'), pick('*', '?', '[a-c]', 'k*', '\\a', '[^a]', '')),
-  // As C reads them, 0 or no number. With a COUNT the pages would differ.
-  words(word('SCAN'), pick('', '0\0x', '-0', '00')),
+  // As C reads them, 0 or no number. All keys are on one page, or the pages would differ.
+  words(word('SCAN'), pick('', '0\0x', '-0', '00'), word('COUNT'), word('1000')),
   words(word('SCAN'), pick('x', '0 ', '-', '18446744073709551616'), scanOptions),
   words(
     pick('SORT_RO', 'SORT'),
