@@ -13,6 +13,11 @@ export interface Save {
   readonly token: number;
   /** Present when it changed. */
   readonly hardState: HardState | undefined;
+  /**
+   * Present when a snapshot has taken the place of the log: whatever the disk holds of it is void, and it begins anew
+   * behind this entry. `entries`, if there are any, follow it.
+   */
+  readonly snapshot?: { readonly index: number; readonly term: number } | undefined;
   /** The first index written; what the disk holds from here on is void. Equals the first of `entries`. */
   readonly truncateFrom: number | undefined;
   readonly entries: readonly Entry[];

@@ -10,8 +10,11 @@ export const NOBODY: NodeId = 0;
 /** A Raft group (a log of its own). Every frame, record and stored key carries it; today there is group 1. */
 export type GroupId = number;
 
-/** What an entry is to Raft; what its data mean is the state machine's business. */
-export type EntryType = 'noop' | 'data';
+/**
+ * What an entry is to Raft. What the data of `data` mean is the state machine's business; those of `configuration` are a
+ * configuration of the group (configuration.ts), which the state machine keeps for restarts and snapshots.
+ */
+export type EntryType = 'noop' | 'data' | 'configuration';
 
 /** An entry never changes once made; it is shared by the log, the disk and the network without copies. */
 export interface Entry {

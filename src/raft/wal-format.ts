@@ -108,7 +108,7 @@ export function encodeRecord(
   while (out.length % 8 !== 0) out.u8(0);
 }
 
-const ENTRY_TYPES: readonly EntryType[] = ['noop', 'data'];
+const ENTRY_TYPES: readonly EntryType[] = ['noop', 'data', 'configuration'];
 
 function encodeItem(out: ByteWriter, item: WalItem): void {
   switch (item.type) {
