@@ -10,7 +10,13 @@ import { assert } from '../lib/assert.ts';
 import { ConfigError } from '../lib/errors.ts';
 import { globMatchesAnyCase, isPattern } from '../lib/glob.ts';
 import type { Directive } from './directive.ts';
-import { formatMembers, type MemberAddress, PEER_PORT_OFFSET, parseMembers } from './members.ts';
+import {
+  formatMembers,
+  type MemberAddress,
+  PEER_PORT_OFFSET,
+  parseAddress,
+  parseMembers,
+} from './members.ts';
 import { didYouMean } from './nearest.ts';
 import { type FileChange, rewriteConfigFile } from './rewrite.ts';
 import { defaultOf, gatherSettings, MANY_WORDS, type Sources } from './sources.ts';
@@ -80,6 +86,56 @@ export class Config {
     return members.length > 0 ? members : [this.#alone()];
   }
 
+  /** The client address of a member of the cluster to be joined. */
+  get join(): { host: string; port: number } | undefined {
+    const text = this.#text('join');
+    return text === '' ? undefined : parseAddress(text);
+  }
+
+  get forceNewCluster(): boolean {
+    return this.#text('force-new-cluster') === 'yes';
+  }
+
+  /** How this server is to be reached: by what --cluster says, else by where it listens, else by where it was before. */
+  get announced(): MemberAddress {
+    const entry = this.#ownEntry();
+    const listens = {
+      host: this.#reachableHost(entry),
+      port: this.port === 0 ? this.tlsPort : this.port,
+      peerPort: this.peerPort,
+    };
+    const { host, port, peerPort } = this.isGiven('cluster') && entry !== undefined ? entry : listens;
+    return {
+      name: this.id,
+      host: this.#text('cluster-announce-ip') || host,
+      port: this.#number('cluster-announce-port') || port,
+      peerPort: this.#number('cluster-announce-bus-port') || peerPort,
+    };
+  }
+
+  /** An address that all interfaces share is no address to be reached at. */
+  #reachableHost(entry: MemberAddress | undefined): string {
+    const bound = this.bind[0]!;
+    if (this.isGiven('bind') && bound !== '0.0.0.0' && bound !== '::') return bound.toLowerCase();
+    return entry?.host ?? (bound === '0.0.0.0' || bound === '::' ? '127.0.0.1' : bound.toLowerCase());
+  }
+
+  /** Where it listens for the other servers; 0: there is no room for such a port. */
+  get peerPort(): number {
+    const given = this.#number('cluster-port');
+    if (given !== 0) return given;
+    const entry = this.#ownEntry();
+    const port = this.port === 0 ? this.tlsPort : this.port;
+    if (entry !== undefined && (!this.isGiven('port') || entry.port === port)) return entry.peerPort;
+    const peerPort = port + PEER_PORT_OFFSET;
+    return peerPort > PORT_MAX ? 0 : peerPort;
+  }
+
+  /** The address on which it listens for the other servers. */
+  get peerBind(): string {
+    return this.isGiven('bind') ? this.bind[0]! : (this.#ownEntry()?.host ?? this.bind[0]!);
+  }
+
   /** Where clients speak without TLS; 0: nowhere. */
   get port(): number {
     if (this.isGiven('port')) return this.#number('port');
@@ -135,6 +191,15 @@ export class Config {
 
   get walSegmentBytes(): number {
     return this.#number('wal-segment-size');
+  }
+
+  /** Of the log that the store has too, for servers that lag. */
+  get walKeepBytes(): number {
+    return this.#number('wal-keep-size');
+  }
+
+  get snapshotBytesPerSecond(): number {
+    return this.#number('snapshot-rate-limit');
   }
 
   get loglevel(): LogLevel {
@@ -320,15 +385,7 @@ export class Config {
   }
 
   #alone(): MemberAddress {
-    const port = this.port === 0 ? this.tlsPort : this.port;
-    const peerPort = port + PEER_PORT_OFFSET;
-    // It has no peers: where there is no room for the port there is none.
-    return {
-      name: this.id,
-      host: this.bind[0]!,
-      port,
-      peerPort: peerPort > PORT_MAX ? 0 : peerPort,
-    };
+    return this.announced;
   }
 
   /** What no single value can tell. */

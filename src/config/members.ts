@@ -23,6 +23,32 @@ const PORT_MAX = 65_535;
 const ENTRY = /^([^=]*)=(?:\[([^\]]*)\]|([^:[\]]*)):([^:@]*)(?:@(.*))?$/;
 const HOST_FORM = /^[a-z0-9]([a-z0-9._-]{0,252}[a-z0-9])?$/;
 
+/** The reason why `text` is no HOST:PORT. */
+export function checkAddress(text: string): string | undefined {
+  return failureOf(() => parseAddress(text));
+}
+
+export function checkHost(text: string): string | undefined {
+  return failureOf(() => parseHost(text.includes(':') ? text : undefined, text, text));
+}
+
+/** HOST:PORT. Throws ConfigError. */
+export function parseAddress(text: string): { host: string; port: number } {
+  const [, ipv6, host, portText] = /^(?:\[([^\]]*)\]|([^:[\]]*)):([^:@]*)$/.exec(text) ?? [];
+  if (portText === undefined) throw new ConfigError(`'${text}' is not HOST:PORT`);
+  return { host: parseHost(ipv6, host ?? '', text), port: parsePort(portText, text) };
+}
+
+function failureOf(parse: () => unknown): string | undefined {
+  try {
+    parse();
+    return undefined;
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message;
+    throw error;
+  }
+}
+
 /** The members in the order of `text`; none for the empty text. Throws ConfigError. */
 export function parseMembers(text: string): MemberAddress[] {
   if (text === '') return [];
@@ -39,13 +65,7 @@ export function parseMembers(text: string): MemberAddress[] {
 
 /** The reason why `text` is no list of members. */
 export function checkMembers(text: string): string | undefined {
-  try {
-    parseMembers(text);
-    return undefined;
-  } catch (error) {
-    if (error instanceof ConfigError) return error.message;
-    throw error;
-  }
+  return failureOf(() => parseMembers(text));
 }
 
 /** The one text for these members, whatever their order was and which defaults they used. */

@@ -16,7 +16,7 @@ import {
   SIZE,
   TEXT,
 } from './directive.ts';
-import { checkMembers } from './members.ts';
+import { checkAddress, checkHost, checkMembers } from './members.ts';
 import { NAME_FORM } from './name.ts';
 import { parseOutputBufferLimits, parsePercentiles, parseTlsProtocols } from './word-lists.ts';
 
@@ -53,6 +53,24 @@ const OWN: readonly Directive[] = [
     defaultHelp: 'itself alone',
   },
   {
+    name: 'join',
+    type: { kind: 'text', check: (text) => (text === '' ? undefined : checkAddress(text)) },
+    default: '',
+    change: 'startup',
+    argument: 'HOST:PORT',
+    help: 'join a running cluster through this client address of any of its members; a restart does not need it',
+    defaultHelp: 'none',
+  },
+  {
+    name: 'force-new-cluster',
+    type: BOOLEAN,
+    default: 'no',
+    change: 'startup',
+    help:
+      'make the data directory that of a new cluster with this server alone: to restore a backup, or when a majority is ' +
+      'lost for good; the other servers must be down, and must not come back',
+  },
+  {
     name: 'port',
     type: PORT,
     default: '6379',
@@ -68,6 +86,36 @@ const OWN: readonly Directive[] = [
     argument: 'ADDRESS',
     help: 'address for clients, or several, separated by spaces; * is all IPv4',
     defaultHelp: 'as in --cluster, else 127.0.0.1',
+  },
+  {
+    name: 'cluster-port',
+    type: PORT,
+    default: '0',
+    change: 'startup',
+    help: 'port for the other servers; 0: as in --cluster, else PORT + 10000',
+  },
+  {
+    name: 'cluster-announce-ip',
+    type: { kind: 'text', check: (text) => (text === '' ? undefined : checkHost(text)) },
+    default: '',
+    change: 'startup',
+    argument: 'HOST',
+    help: 'address at which the other servers and clients reach this one, where that is not the one of --bind',
+    defaultHelp: 'none',
+  },
+  {
+    name: 'cluster-announce-port',
+    type: PORT,
+    default: '0',
+    change: 'startup',
+    help: 'the same for the port for clients; 0: the port itself',
+  },
+  {
+    name: 'cluster-announce-bus-port',
+    type: PORT,
+    default: '0',
+    change: 'startup',
+    help: 'the same for the port for the other servers',
   },
   {
     name: 'dir',
@@ -135,6 +183,20 @@ const OWN: readonly Directive[] = [
     default: '16mb',
     change: 'startup',
     help: 'size of the files of the write-ahead log',
+  },
+  {
+    name: 'wal-keep-size',
+    type: { kind: 'memory', min: 4 * MB, max: 1024 * 1024 * MB },
+    default: '64mb',
+    change: 'startup',
+    help: 'how much of the log is kept for servers that lag; one that lags further is sent a snapshot',
+  },
+  {
+    name: 'snapshot-rate-limit',
+    type: { kind: 'memory', min: 64 * 1024, max: 1024 * 1024 * MB },
+    default: '64mb',
+    change: 'runtime',
+    help: 'bytes per second that sending snapshots may take, all together',
   },
   {
     name: 'loglevel',

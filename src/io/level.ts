@@ -49,6 +49,8 @@ const OPTIONS = {
 const OPERATIONS_PER_TURN = 2000;
 /** Asked of an iterator at once. */
 const ENTRIES_PER_STEP = 256;
+/** Where the bytes are the bound. */
+const ENTRIES_PER_STEP_BY_BYTES = 4096;
 const DAMAGED_MARK = 'DAMAGED';
 /** What opening writes besides the rewritten log: manifest, a fresh log, its text log. */
 const OPENING_BYTES = 1 << 20;
@@ -133,9 +135,9 @@ export class LevelStore implements Store {
     );
   }
 
-  range({ from, to, limit, valueBytes }: StoreRange, done: RangeDone): void {
+  range(range: StoreRange, done: RangeDone): void {
     this.#read(
-      () => collect(this.#level.iterator({ gte: from, lt: to, limit }), valueBytes),
+      () => collect(this.#level.iterator(iteratorOptions(range)), range),
       (error, entries) => done(error, entries ?? []),
     );
   }
@@ -145,11 +147,11 @@ export class LevelStore implements Store {
     const open = !this.#closed && this.#waiting === null && this.#level.status === 'open';
     const snapshot = open ? this.#level.snapshot() : undefined;
     return {
-      range: ({ from, to, limit, valueBytes }, done) =>
+      range: (range, done) =>
         this.#run(
           async () => {
             if (snapshot === undefined || this.#level.status !== 'open') throw new SnapshotLostError();
-            return collect(this.#level.iterator({ gte: from, lt: to, limit, snapshot }), valueBytes);
+            return collect(this.#level.iterator({ ...iteratorOptions(range), snapshot }), range);
           },
           (error, entries) => done(error, entries ?? []),
         ),
@@ -322,18 +324,32 @@ class LevelBatch implements StoreBatch {
   }
 }
 
+function iteratorOptions({ from, to, limit, bytesMax }: StoreRange) {
+  const options = { gte: from, lt: to, limit };
+  // So many bytes LevelDB gathers at once; it looks when it has passed them.
+  return bytesMax === undefined ? options : { ...options, highWaterMarkBytes: bytesMax };
+}
+
 /**
- * The iterator's entries, of their values no more than `valueBytes`. LevelDB gives a few at a time, by their bytes: so
- * a thousand values of megabytes are never in memory together.
+ * The iterator's entries, as many of them and of their values as are wanted. LevelDB gives a few at a time, by their
+ * bytes: so a thousand values of megabytes are never in memory together.
  */
-async function collect(iterator: LevelIterator, valueBytes: number | undefined): Promise<Entries> {
-  if (valueBytes === undefined) return iterator.all();
+async function collect(iterator: LevelIterator, { valueBytes, bytesMax }: StoreRange): Promise<Entries> {
+  if (valueBytes === undefined && bytesMax === undefined) return iterator.all();
   const entries: Entries = [];
+  let bytesLeft = bytesMax ?? Number.POSITIVE_INFINITY;
   try {
     for (;;) {
-      const some = await iterator.nextv(ENTRIES_PER_STEP);
+      const some = await iterator.nextv(
+        bytesMax === undefined ? ENTRIES_PER_STEP : ENTRIES_PER_STEP_BY_BYTES,
+      );
       if (some.length === 0) return entries;
-      for (const [key, value] of some) entries.push([key, Uint8Array.from(value.subarray(0, valueBytes))]);
+      for (const [key, whole] of some) {
+        const value = valueBytes === undefined ? whole : Uint8Array.from(whole.subarray(0, valueBytes));
+        entries.push([key, value]);
+        bytesLeft -= key.length + value.length;
+        if (bytesLeft <= 0) return entries;
+      }
     }
   } finally {
     await iterator.close();

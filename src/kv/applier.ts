@@ -26,6 +26,7 @@ import { type Database, keyIndexes, type OtherKey, type WriteCommand } from './c
 import { readDatabases, type World, writeDatabases } from './databases.ts';
 import { EntryCursor } from './entry-cursor.ts';
 import type { Fetcher, KeyPlace } from './fetch.ts';
+import type { KeptConfiguration } from './meta.ts';
 import type { Reader } from './reader.ts';
 import { type Row, Rows } from './rows.ts';
 import { Scan, type ScanWorld } from './scan.ts';
@@ -70,6 +71,7 @@ export interface AppliedTo {
   readonly appliedIndex: number;
   readonly appliedTerm: number;
   readonly opCount: number;
+  readonly configuration: KeptConfiguration;
 }
 
 /** An operation that takes several turns. */
@@ -97,6 +99,8 @@ export class Applier {
   #appliedTerm = 0;
   /** Operations executed since the beginning of the log. Replicated. */
   #opCount = 0;
+  /** Replicated. */
+  #configuration: KeptConfiguration = { index: 0, data: new Uint8Array(0) };
 
   /** What is being applied: undefined between `done` and the next `apply`. */
   #work: { readonly entries: readonly Entry[]; readonly done: () => void } | undefined;
@@ -124,6 +128,7 @@ export class Applier {
     this.#appliedIndex = from.appliedIndex;
     this.#appliedTerm = from.appliedTerm;
     this.#opCount = from.opCount;
+    this.#configuration = from.configuration;
   }
 
   get appliedIndex(): number {
@@ -134,6 +139,9 @@ export class Applier {
   }
   get opCount(): number {
     return this.#opCount;
+  }
+  get configuration(): KeptConfiguration {
+    return this.#configuration;
   }
   /** No entry is half applied. */
   get atRest(): boolean {
@@ -177,6 +185,11 @@ export class Applier {
     assert(entry.term >= this.#appliedTerm, 'terms do not fall along the log', entry.term, this.#appliedTerm);
     this.#entryOpen = true;
     if (entry.type === 'noop') return;
+    if (entry.type === 'configuration') {
+      // A copy: the entry may be a view of something bigger.
+      this.#configuration = { index: entry.index, data: Uint8Array.from(entry.data) };
+      return;
+    }
     this.#cursor.open(entry.data);
     const { moment, sessions } = this.#parts.world;
     // A new leader's clock may be behind the old one's.

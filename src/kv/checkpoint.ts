@@ -8,12 +8,12 @@
 import { assert } from '../lib/assert.ts';
 import { fromLatin1 } from '../lib/bytes.ts';
 import type { StoreBatch } from '../lib/env.ts';
-import type { GroupId } from '../raft/types.ts';
 import type { ClientSessions, SessionChanges } from './client-sessions.ts';
 import { NEVER } from './command.ts';
 import type { Frozen, Keyspace, Tombstone } from './keyspace.ts';
 import { encodeStored, type KeyRecord } from './records.ts';
-import { metaKey } from './stored-keys.ts';
+import { sealed } from './session-records.ts';
+import { metaKey, type Region } from './stored-keys.ts';
 
 const NOTHING = new Uint8Array(0);
 
@@ -27,7 +27,7 @@ export class Checkpoint {
   readonly appliedIndex: number;
   readonly appliedTerm: number;
 
-  readonly #group: GroupId;
+  readonly #region: Region;
   readonly #keyspace: Keyspace;
   readonly #frozen: Frozen;
   #staleDue: readonly Uint8Array[];
@@ -44,7 +44,7 @@ export class Checkpoint {
   /** Freezes the keyspace and the sessions. `meta` is the encoded meta record of this very moment. */
   constructor(
     place: {
-      group: GroupId;
+      region: Region;
       keyspace: Keyspace;
       sessions: ClientSessions;
       appliedIndex: number;
@@ -55,7 +55,7 @@ export class Checkpoint {
   ) {
     this.appliedIndex = place.appliedIndex;
     this.appliedTerm = place.appliedTerm;
-    this.#group = place.group;
+    this.#region = place.region;
     this.#keyspace = place.keyspace;
     this.#meta = place.meta;
     this.#events = events;
@@ -125,13 +125,14 @@ export class Checkpoint {
     for (let left = entries; left > 0; left--) {
       const next = this.#sessionsLeft.next();
       if (next.done === true) {
-        batch.put(metaKey(this.#group), this.#meta);
+        batch.put(metaKey(this.#region), this.#meta);
         this.#state = 'full';
         return false;
       }
-      const [key, value] = next.value;
-      if (value === undefined) batch.delete(fromLatin1(key));
-      else batch.put(fromLatin1(key), value);
+      const key = fromLatin1(next.value[0]);
+      const content = next.value[1];
+      if (content === undefined) batch.delete(key);
+      else batch.put(key, sealed(key, content));
     }
     return true;
   }

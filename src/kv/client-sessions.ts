@@ -16,24 +16,27 @@
  * The table is replicated state. It is bounded by the number of sessions and the bytes of their replies (the least
  * recently used in the order of the log makes room) and by idle time in log time. A session's id is the count of
  * operations at its opening and never comes back. In the store a session is one record and each kept reply another, so a
- * checkpoint writes only what has changed:
- *
- *   's' | group | session          ack u64 | lastUsedMs u64 | lastUsedOp u64
- *   's' | group | session | seq    the reply in RESP3
+ * checkpoint writes only what has changed (session-records.ts).
  *
  * After RIFL (Lee et al., SOSP 2015) and Ongaro's thesis, 6.3.
  */
 import { assert } from '../lib/assert.ts';
-import { ByteReader, ByteWriter, MalformedError } from '../lib/bytes.ts';
 import { CorruptionError } from '../lib/errors.ts';
-import { Hash64 } from '../lib/hash.ts';
-import type { GroupId } from '../raft/types.ts';
+import type { Hash64 } from '../lib/hash.ts';
 import { decodeReply } from '../resp/decode.ts';
 import { encodeReply } from '../resp/encode.ts';
 import { ErrorReply, NullArrayReply, type Reply } from '../resp/reply.ts';
 import { ReplyWriter } from '../resp/reply-writer.ts';
 import type { OnceNumber } from './batch.ts';
-import { decodeSessionKey, sessionKey } from './stored-keys.ts';
+import {
+  encodeSession,
+  readSession,
+  type SessionRecord,
+  SessionSum,
+  type SessionTotals,
+  sameSessions,
+} from './session-records.ts';
+import { type Region, sessionKey } from './stored-keys.ts';
 
 export interface ClientSessionLimits {
   readonly countMax: number;
@@ -68,17 +71,15 @@ interface KeptReply {
   readonly generation: number;
 }
 
-interface ClientSession {
-  readonly id: number;
+interface ClientSession extends SessionRecord {
   ack: number;
   lastUsedMs: number;
-  /** The count of operations then: orders the sessions, also after a restart. */
   lastUsedOp: number;
   bytes: number;
   readonly replies: Map<number, KeptReply>;
 }
 
-/** Puts and deletes for the store, by the stored key in latin1. */
+/** Puts and deletes for the store, by the stored key in latin1; what is put has to be `sealed`. */
 export type SessionChanges = Map<string, Uint8Array | undefined>;
 
 /** The moment at which a session is used. */
@@ -88,23 +89,20 @@ export interface SessionMoment {
   readonly version: number;
 }
 
-const hash = new Hash64();
-
 export class ClientSessions {
-  readonly #group: GroupId;
+  readonly #region: Region;
   readonly #limits: ClientSessionLimits;
   /** The least recently used first. */
   readonly #byId = new Map<number, ClientSession>();
   #bytes = 0;
-  #hashA = 0;
-  #hashB = 0;
+  readonly #sum = new SessionSum();
   #generation = 1;
   #changes: SessionChanges = new Map();
   /** Sessions whose own record is to be written. */
   #dirty = new Set<ClientSession>();
 
-  constructor(group: GroupId, limits: ClientSessionLimits = CLIENT_SESSION_LIMITS) {
-    this.#group = group;
+  constructor(region: Region, limits: ClientSessionLimits = CLIENT_SESSION_LIMITS) {
+    this.#region = region;
     this.#limits = limits;
   }
 
@@ -114,6 +112,9 @@ export class ClientSessions {
   /** Of the replies that are kept. */
   get bytes(): number {
     return this.#bytes;
+  }
+  get totals(): SessionTotals {
+    return this.#sum.totals;
   }
 
   /** The new session's id. */
@@ -129,7 +130,7 @@ export class ClientSessions {
     };
     this.#byId.set(version, session);
     this.#dirty.add(session);
-    this.#addHash(session, 1);
+    this.#sum.session(session, 1);
     if (this.#byId.size > this.#limits.countMax) this.#drop(this.#oldest()!);
     return version;
   }
@@ -165,7 +166,7 @@ export class ClientSessions {
   }
 
   #use(session: ClientSession, ack: number, { nowMs, version }: SessionMoment): void {
-    this.#addHash(session, -1);
+    this.#sum.session(session, -1);
     session.lastUsedMs = nowMs;
     session.lastUsedOp = version;
     this.#byId.delete(session.id);
@@ -174,7 +175,7 @@ export class ClientSessions {
       for (const seq of session.replies.keys()) if (seq <= ack) this.#forget(session, seq);
       session.ack = ack;
     }
-    this.#addHash(session, 1);
+    this.#sum.session(session, 1);
     this.#dirty.add(session);
   }
 
@@ -191,7 +192,7 @@ export class ClientSessions {
     const kept = { bytes, generation: this.#generation };
     session.replies.set(seq, kept);
     this.#count(session, bytes.length + REPLY_OVERHEAD_BYTES);
-    this.#addReplyHash(session, seq, kept, 1);
+    this.#sum.reply(session.id, seq, kept.bytes, 1);
     this.#changes.set(this.#storedKey(session.id, seq), bytes);
     while (this.#bytes > this.#limits.bytesMax && this.#byId.size > 1) this.#drop(this.#oldest()!);
   }
@@ -200,7 +201,7 @@ export class ClientSessions {
     const kept = session.replies.get(seq)!;
     session.replies.delete(seq);
     this.#count(session, -(kept.bytes.length + REPLY_OVERHEAD_BYTES));
-    this.#addReplyHash(session, seq, kept, -1);
+    this.#sum.reply(session.id, seq, kept.bytes, -1);
     const key = this.#storedKey(session.id, seq);
     if (kept.generation === this.#generation) this.#changes.delete(key);
     else this.#changes.set(key, undefined);
@@ -208,7 +209,7 @@ export class ClientSessions {
 
   #drop(session: ClientSession): void {
     for (const seq of session.replies.keys()) this.#forget(session, seq);
-    this.#addHash(session, -1);
+    this.#sum.session(session, -1);
     this.#byId.delete(session.id);
     this.#dirty.delete(session);
     this.#changes.set(this.#storedKey(session.id), undefined);
@@ -234,47 +235,20 @@ export class ClientSessions {
 
   hashInto(target: Hash64): void {
     target.u32(this.#byId.size);
-    target.u32(this.#hashA);
-    target.u32(this.#hashB);
-  }
-
-  #addHash(session: ClientSession, sign: 1 | -1): void {
-    hash.reset();
-    hash.u64(session.id);
-    hash.u64(session.ack);
-    hash.u64(session.lastUsedMs);
-    hash.u64(session.lastUsedOp);
-    this.#sum(sign);
-  }
-
-  #addReplyHash(session: ClientSession, seq: number, kept: KeptReply, sign: 1 | -1): void {
-    hash.reset();
-    hash.u64(session.id);
-    hash.u64(seq);
-    hash.bytes(kept.bytes);
-    this.#sum(sign);
-  }
-
-  #sum(sign: 1 | -1): void {
-    hash.finish();
-    this.#hashA = (this.#hashA + sign * hash.a) | 0;
-    this.#hashB = (this.#hashB + sign * hash.b) | 0;
+    target.u32(this.#sum.hashA);
+    target.u32(this.#sum.hashB);
   }
 
   // The store
 
   #storedKey(id: number, seq?: number): string {
-    return sessionKey(this.#group, id, seq).toString('latin1');
+    return sessionKey(this.#region, id, seq).toString('latin1');
   }
 
   /** What has changed since the last call; to be given back with `thaw` if it could not be saved. */
   freeze(): SessionChanges {
     for (const session of this.#dirty) {
-      const writer = new ByteWriter(32);
-      writer.u64(session.ack);
-      writer.u64(session.lastUsedMs);
-      writer.u64(session.lastUsedOp);
-      this.#changes.set(this.#storedKey(session.id), writer.copy());
+      this.#changes.set(this.#storedKey(session.id), encodeSession(session));
     }
     const changes = this.#changes;
     this.#changes = new Map();
@@ -294,40 +268,30 @@ export class ClientSessions {
    */
   restore(entries: readonly (readonly [Uint8Array, Uint8Array])[]): void {
     for (const [key, value] of entries) {
-      const { session: id, seq } = decodeSessionKey(key);
-      if (seq === undefined) {
-        this.#byId.set(id, decodeSession(id, value));
+      const record = readSession(key, value);
+      if (record.kind === 'session') {
+        this.#byId.set(record.session.id, { ...record.session, bytes: 0, replies: new Map() });
         continue;
       }
-      const session = this.#byId.get(id);
+      const session = this.#byId.get(record.id);
       if (session === undefined)
-        throw new CorruptionError(`the store holds a reply without its session ${id}`);
-      session.replies.set(seq, { bytes: Uint8Array.from(value), generation: 0 });
-      this.#count(session, value.length + REPLY_OVERHEAD_BYTES);
+        throw new CorruptionError(`the store holds a reply without its session ${record.id}`);
+      session.replies.set(record.seq, { bytes: Uint8Array.from(record.bytes), generation: 0 });
+      this.#count(session, record.bytes.length + REPLY_OVERHEAD_BYTES);
     }
   }
 
-  /** All has been taken over. */
-  restored(): void {
+  /** All has been taken over. Throws CorruptionError unless it adds up to `expected`. */
+  restored(expected: SessionTotals): void {
     const sessions = [...this.#byId.values()].sort((a, b) => a.lastUsedOp - b.lastUsedOp);
     this.#byId.clear();
     for (const session of sessions) {
       this.#byId.set(session.id, session);
-      this.#addHash(session, 1);
-      for (const [seq, kept] of session.replies) this.#addReplyHash(session, seq, kept, 1);
+      this.#sum.session(session, 1);
+      for (const [seq, kept] of session.replies) this.#sum.reply(session.id, seq, kept.bytes, 1);
     }
-  }
-}
-
-function decodeSession(id: number, value: Uint8Array): ClientSession {
-  try {
-    const reader = new ByteReader(value);
-    const [ack, lastUsedMs, lastUsedOp] = [reader.u64(), reader.u64(), reader.u64()];
-    return { id, ack, lastUsedMs, lastUsedOp, bytes: 0, replies: new Map() };
-  } catch (error) {
-    if (error instanceof MalformedError)
-      throw new CorruptionError('the store holds a malformed session', error);
-    throw error;
+    if (sameSessions(this.#sum, expected)) return;
+    throw new CorruptionError('the store is damaged: the sessions in it are not those of its meta record');
   }
 }
 

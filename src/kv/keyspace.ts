@@ -14,14 +14,13 @@
 import { assert } from '../lib/assert.ts';
 import { latin1 } from '../lib/bytes.ts';
 import type { Hash64 } from '../lib/hash.ts';
-import type { GroupId } from '../raft/types.ts';
 import { DATABASES } from './batch.ts';
 import { NEVER, type Value } from './command.ts';
 import type { Meta } from './meta.ts';
 import { positionOf } from './position.ts';
-import { absentRecord, decodeStored, type KeyRecord, presentRecord, type RecordFields } from './records.ts';
+import { absentRecord, type KeyRecord, presentRecord, type RecordFields, storedRecord } from './records.ts';
 import { type Records, Space } from './space.ts';
-import { garbageRanges, type KeyRange } from './stored-keys.ts';
+import { garbageRanges, type KeyRange, type Region } from './stored-keys.ts';
 import { Watchers } from './watchers.ts';
 
 /** Looked at per call of `evict`, and for each key of the operation: more than an insertion needs. */
@@ -53,7 +52,7 @@ export interface Frozen {
 }
 
 export class Keyspace {
-  readonly #group: GroupId;
+  readonly #region: Region;
   /** Of records that the store has too, by estimate; more are let go in the course of the next operations. */
   memoryBytesMax: number;
   #spaces: Space[];
@@ -88,17 +87,17 @@ export class Keyspace {
   #lastKey: Uint8Array | undefined;
   #lastName = '';
 
-  constructor(group: GroupId, memoryBytesMax: number) {
-    this.#group = group;
+  constructor(region: Region, memoryBytesMax: number) {
+    this.#region = region;
     this.memoryBytesMax = memoryBytesMax;
-    this.#spaces = Array.from({ length: DATABASES }, (_, db) => new Space(group, db));
+    this.#spaces = Array.from({ length: DATABASES }, (_, db) => new Space(region, db));
   }
 
   /** Takes over what the store's meta record says; the records are fetched when they are needed. Before all else. */
   restore(meta: Pick<Meta, 'nextSpace' | 'databases'>): void {
     assert(this.#count === 0 && this.#generation === FROM_STORE + 1, 'a keyspace is restored when it is new');
     this.#nextSpace = meta.nextSpace;
-    this.#spaces = meta.databases.map((database) => Space.restored(this.#group, database));
+    this.#spaces = meta.databases.map((database) => Space.restored(this.#region, database));
   }
 
   get meta(): Pick<Meta, 'nextSpace' | 'databases'> {
@@ -212,17 +211,10 @@ export class Keyspace {
     const { db, name, era, nowMs } = place;
     if (era !== this.#era || this.has(db, name)) return;
     const fields = { generation: FROM_STORE, position: positionOf(name), usedAtMs: nowMs };
-    let record: KeyRecord;
-    if (stored === undefined) {
-      record = absentRecord(name, { ...fields, version: 0, storedDueMs: NEVER });
-    } else {
-      const value = decodeStored(stored);
-      record = presentRecord(name, value, {
-        ...fields,
-        version: value.version,
-        storedDueMs: value.expireAtMs,
-      });
-    }
+    const record =
+      stored === undefined
+        ? absentRecord(name, { ...fields, version: 0, storedDueMs: NEVER })
+        : storedRecord(name, stored, fields);
     const space = this.#spaces[db]!;
     space.records.set(name, record);
     space.bytes += record.memoryBytes;
@@ -265,7 +257,7 @@ export class Keyspace {
     this.#bytes -= old.bytes;
     this.#dirtyBytes -= old.dirtyBytes;
     this.#count -= old.records.size;
-    this.#spaces[db] = new Space(this.#group, this.#nextSpace++);
+    this.#spaces[db] = new Space(this.#region, this.#nextSpace++);
     this.#era++;
     this.#hand = undefined;
   }
@@ -291,7 +283,7 @@ export class Keyspace {
   /** What the store holds of spaces that were flushed away before `meta` was saved. */
   garbage(meta: Pick<Meta, 'nextSpace' | 'databases'>): KeyRange[] {
     return garbageRanges(
-      this.#group,
+      this.#region,
       meta.databases.map(({ space }) => space),
       meta.nextSpace,
     );

@@ -3,15 +3,21 @@
  * them, in the same batch.
  *
  *   meta      format u8 | appliedIndex u64 | appliedTerm u64 | logTimeMs u64 | opCount u64 | nextSpace u64 |
- *             activeExpire u8 | databases u8 | database ... | server sessions | crc32 u32 of all before
- *   database  space u64 | keys u64 | of these with a time to live u64 | data hash 2 * u32
+ *             activeExpire u8 | configuration | client sessions | databases u8 | database ... | server sessions |
+ *             crc32 u32 of all before
+ *
+ *   configuration     index u64 | length u32 | bytes              the newest of the log, as it stands there
+ *   client sessions   sessions u64 | replies u64 | hash 2 * u32
+ *   database          space u64 | keys u64 | of these with a time to live u64 | data hash 2 * u32
  */
 import { ByteReader, ByteWriter, MalformedError } from '../lib/bytes.ts';
 import { crc32 } from '../lib/checksum.ts';
 import { ConfigError, CorruptionError } from '../lib/errors.ts';
 import { DATABASES } from './batch.ts';
+import type { SessionTotals } from './session-records.ts';
+import { Sessions } from './sessions.ts';
 
-const META_FORMAT = 2;
+const META_FORMAT = 3;
 
 export interface DatabaseMeta {
   /** The number of the space that its keys are in. */
@@ -23,6 +29,13 @@ export interface DatabaseMeta {
   readonly hashB: number;
 }
 
+/** The newest configuration of the group that the log has; index 0 and no bytes when it has none. */
+export interface KeptConfiguration {
+  readonly index: number;
+  /** What it means is Raft's business. */
+  readonly data: Uint8Array;
+}
+
 export interface Meta {
   readonly appliedIndex: number;
   readonly appliedTerm: number;
@@ -32,10 +45,12 @@ export interface Meta {
   readonly nextSpace: number;
   /** Whether expired keys are removed in the background. */
   readonly activeExpire: boolean;
+  readonly configuration: KeptConfiguration;
+  readonly clientSessions: SessionTotals;
   readonly databases: readonly DatabaseMeta[];
 }
 
-export function encodeMeta(meta: Meta, sessions: { encode(writer: ByteWriter): void }): Uint8Array {
+export function encodeMeta(meta: Meta, sessions: Sessions): Uint8Array {
   const writer = new ByteWriter();
   writer.u8(META_FORMAT);
   writer.u64(meta.appliedIndex);
@@ -44,6 +59,12 @@ export function encodeMeta(meta: Meta, sessions: { encode(writer: ByteWriter): v
   writer.u64(meta.opCount);
   writer.u64(meta.nextSpace);
   writer.u8(meta.activeExpire ? 1 : 0);
+  writer.u64(meta.configuration.index);
+  writer.bytes(meta.configuration.data);
+  writer.u64(meta.clientSessions.sessions);
+  writer.u64(meta.clientSessions.replies);
+  writer.u32(meta.clientSessions.hashA >>> 0);
+  writer.u32(meta.clientSessions.hashB >>> 0);
   writer.u8(meta.databases.length);
   for (const database of meta.databases) {
     writer.u64(database.space);
@@ -57,26 +78,38 @@ export function encodeMeta(meta: Meta, sessions: { encode(writer: ByteWriter): v
   return writer.copy();
 }
 
-/** Throws CorruptionError, and ConfigError for a format of another version. */
-export function decodeMeta(bytes: Uint8Array, sessions: { decode(reader: ByteReader): void }): Meta {
+/** Throws ConfigError: the store is of another version. */
+export function refuseFormat(format: number | undefined): never {
+  throw new ConfigError(
+    `the store was written in format ${format}, this server knows format ${META_FORMAT} only: use the version of hstore that wrote it`,
+  );
+}
+
+/**
+ * `sessions`: takes those of servers; what is decoded without it passes over them. Throws CorruptionError, and
+ * ConfigError for a format of another version.
+ */
+export function decodeMeta(bytes: Uint8Array, sessions = new Sessions()): Meta {
   if (bytes.length < 5) throw new CorruptionError(`the store holds a meta record of ${bytes.length} bytes`);
-  if (bytes[0] !== META_FORMAT) {
-    throw new ConfigError(
-      `the store was written in format ${bytes[0]}, this server knows format ${META_FORMAT} only: use the version of hstore that wrote it`,
-    );
-  }
+  if (bytes[0] !== META_FORMAT) refuseFormat(bytes[0]);
   try {
     const reader = new ByteReader(bytes, 1, bytes.length - 4);
     const checksum = new ByteReader(bytes, bytes.length - 4).u32();
     if (crc32(bytes.subarray(0, bytes.length - 4)) !== checksum) throw new MalformedError('wrong checksum');
     const [appliedIndex, appliedTerm, logTimeMs] = [reader.u64(), reader.u64(), reader.u64()];
     const [opCount, nextSpace, activeExpire] = [reader.u64(), reader.u64(), reader.u8() === 1];
+    const configuration = { index: reader.u64(), data: Uint8Array.from(reader.bytes()) };
+    const clientSessions = {
+      ...{ sessions: reader.u64(), replies: reader.u64() },
+      ...{ hashA: reader.u32() | 0, hashB: reader.u32() | 0 },
+    };
     const count = reader.u8();
     if (count !== DATABASES) throw new MalformedError(`${count} databases`);
     const databases = Array.from({ length: count }, () => decodeDatabase(reader));
     sessions.decode(reader);
     if (reader.remaining !== 0) throw new MalformedError(`${reader.remaining} bytes too many`);
-    return { appliedIndex, appliedTerm, logTimeMs, opCount, nextSpace, activeExpire, databases };
+    const counted = { appliedIndex, appliedTerm, logTimeMs, opCount, nextSpace };
+    return { ...counted, activeExpire, configuration, clientSessions, databases };
   } catch (error) {
     if (error instanceof MalformedError) {
       throw new CorruptionError('the store holds a malformed meta record', error);

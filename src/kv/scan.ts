@@ -14,7 +14,7 @@ import type { KeyPage, KeyScan } from './command.ts';
 import { hasExpired, type Moment } from './databases.ts';
 import type { Keyspace } from './keyspace.ts';
 import { POSITIONS } from './position.ts';
-import { decodeStored, VALUE_HEADER_BYTES } from './records.ts';
+import { decodeHeader, VALUE_HEADER_BYTES } from './records.ts';
 import type { Records, Space } from './space.ts';
 import { decodeDataKey, type KeyRange } from './stored-keys.ts';
 
@@ -191,7 +191,8 @@ export class Scan implements KeyScan {
 }
 
 function decodeEntry([key, value]: StoredEntry): Found {
-  return { ...decodeDataKey(key), expireAtMs: decodeStored(value).expireAtMs };
+  const { name, position } = decodeDataKey(key);
+  return { name, position, expireAtMs: decodeHeader(value).expireAtMs };
 }
 
 function isUnsaved(space: Space, name: string): boolean {

@@ -50,6 +50,11 @@ export class Sessions {
     return this.#byId.size;
   }
 
+  /** The last number executed; undefined when there is no such session (any more). */
+  lastSeqOf(id: number): number | undefined {
+    return this.#byId.get(id)?.lastSeq;
+  }
+
   open(id: number, nowMs: number): void {
     assert(!this.#byId.has(id), 'a session id is never used twice', id);
     this.#byId.set(id, { id, lastSeq: 0, lastRunMs: nowMs });

@@ -7,12 +7,11 @@
  *
  * While memory is `complete`, it holds every key there is, and a miss needs no store.
  */
-import type { GroupId } from '../raft/types.ts';
 import { NEVER } from './command.ts';
 import { DueHeap } from './due-heap.ts';
 import type { DatabaseMeta } from './meta.ts';
 import type { KeyRecord } from './records.ts';
-import { StoredKeys } from './stored-keys.ts';
+import { type Region, StoredKeys } from './stored-keys.ts';
 
 export type Records = Map<string, KeyRecord>;
 
@@ -43,13 +42,13 @@ export class Space {
   /** Keys with a time to live of which the store does not know yet. */
   readonly due = new DueHeap();
 
-  constructor(group: GroupId, number: number) {
+  constructor(region: Region, number: number) {
     this.number = number;
-    this.storedKeys = new StoredKeys(group, number);
+    this.storedKeys = new StoredKeys(region, number);
   }
 
-  static restored(group: GroupId, meta: DatabaseMeta): Space {
-    const space = new Space(group, meta.space);
+  static restored(region: Region, meta: DatabaseMeta): Space {
+    const space = new Space(region, meta.space);
     space.size = meta.size;
     space.expiring = meta.expiring;
     space.hashA = meta.hashA;

@@ -22,10 +22,12 @@ import type { Moment, World } from './databases.ts';
 import { DueKeys } from './due.ts';
 import { Fetcher, type KeyPlace } from './fetch.ts';
 import { Keyspace } from './keyspace.ts';
-import { decodeMeta, encodeMeta, type Meta } from './meta.ts';
+import { decodeMeta, encodeMeta, type KeptConfiguration, type Meta } from './meta.ts';
+import { type Origin, OWN } from './pointer.ts';
 import { Reader, type ReadQuery } from './reader.ts';
+import { clearAbandoned, decoding, findState } from './recovery.ts';
 import { type SessionLimits, Sessions } from './sessions.ts';
-import { type KeyRange, metaKey, sessionsAfter } from './stored-keys.ts';
+import { generationRanges, type KeyRange, type Region, sessionsAfter } from './stored-keys.ts';
 import type { Watcher } from './watchers.ts';
 
 /**
@@ -56,7 +58,9 @@ export interface KvOptions {
 }
 
 export class KvStateMachine implements StateMachine {
-  readonly #group: GroupId;
+  readonly #region: Region;
+  /** The last entry of the snapshot from another server with which this state began, if it did. */
+  readonly installed: Origin['installed'];
   readonly #keyspace: Keyspace;
   readonly #sessions: Sessions;
   readonly #clientSessions: ClientSessions;
@@ -70,17 +74,21 @@ export class KvStateMachine implements StateMachine {
   /** Of the last finished checkpoint; spaces that it does not have are garbage. */
   #savedMeta: Meta | undefined;
   #clearedMeta: Meta | undefined;
+  /** What has a lower generation has been reported as garbage. */
+  #formerCleared = false;
   /** Of the keyspace's count of changes. */
   #savedChanges = 0;
 
   /** A new, empty state machine over an empty store; `recover` is for all others. */
-  constructor(store: Store, options: KvOptions) {
+  constructor(store: Store, options: KvOptions, { generation, installed }: Origin = OWN) {
     const { group, onFatal } = options;
-    this.#group = group;
-    const keyspace = new Keyspace(group, options.memoryBytesMax);
+    const region = { group, generation };
+    this.#region = region;
+    this.installed = installed;
+    const keyspace = new Keyspace(region, options.memoryBytesMax);
     this.#keyspace = keyspace;
     this.#sessions = new Sessions(options.sessionLimits);
-    this.#clientSessions = new ClientSessions(group, options.clientSessionLimits);
+    this.#clientSessions = new ClientSessions(region, options.clientSessionLimits);
     const stringBytesMax = options.stringBytesMax ?? STRING_BYTES_MAX;
     this.#moment = { nowMs: 0, version: 0, stringBytesMax, activeExpire: true };
     const world: World = { keyspace, sessions: this.#clientSessions, moment: this.#moment };
@@ -99,14 +107,13 @@ export class KvStateMachine implements StateMachine {
    * CorruptionError, or ConfigError when another version wrote the store.
    */
   static recover(store: Store, options: KvOptions): Promise<KvStateMachine> {
-    const machine = new KvStateMachine(store, options);
     return new Promise((resolve, reject) => {
-      const restored = (error: unknown): void => (error === null ? resolve(machine) : reject(error));
-      store.getMany([metaKey(options.group)], (error, [meta]) => {
-        if (error !== null || meta === undefined) return restored(error);
-        guarded(restored, () => {
-          machine.#restore(meta);
-          machine.#restoreSessions(store, undefined, restored);
+      findState(store, options.group, (error, state) => {
+        if (state === undefined) return reject(error);
+        const machine = new KvStateMachine(store, options, state.origin);
+        machine.#recover(store, state.meta, (failure) => {
+          if (failure === null) resolve(machine);
+          else reject(failure);
         });
       });
     });
@@ -117,6 +124,14 @@ export class KvStateMachine implements StateMachine {
   }
   get appliedTerm(): number {
     return this.#applier.appliedTerm;
+  }
+  /** Under which number the store has this state: one more for each snapshot that came from another server. */
+  get generation(): number {
+    return this.#region.generation;
+  }
+  /** The newest configuration of the group that was applied; index 0 and no bytes before the first. */
+  get configuration(): KeptConfiguration {
+    return this.#applier.configuration;
   }
   /** The time of the newest entry applied. */
   get logTimeMs(): number {
@@ -182,6 +197,8 @@ export class KvStateMachine implements StateMachine {
     hash.u64(this.#moment.nowMs);
     hash.u32(this.#moment.activeExpire ? 1 : 0);
     hash.u64(this.#applier.opCount);
+    hash.u64(this.configuration.index);
+    hash.bytes(this.configuration.data);
     this.#sessions.hashInto(hash);
     this.#clientSessions.hashInto(hash);
     hash.finish();
@@ -212,6 +229,16 @@ export class KvStateMachine implements StateMachine {
     return this.#keyspace.watchers.watch(db, name, watcher);
   }
 
+  /** Of a server's session: the last number executed; undefined when there is no such session (any more). */
+  lastSeqOf(session: number): number | undefined {
+    return this.#sessions.lastSeqOf(session);
+  }
+
+  /** Another state machine, of a later state, has taken its place: every key that is watched may have been written. */
+  replaced(): void {
+    this.#keyspace.watchers.allWritten();
+  }
+
   /** See `DueKeys.find`. */
   findDue(nowMs: number, limit: number, done: (places: readonly KeyPlace[]) => void): void {
     this.#due.find(nowMs, limit, done);
@@ -229,6 +256,8 @@ export class KvStateMachine implements StateMachine {
       logTimeMs: this.#moment.nowMs,
       opCount: this.#applier.opCount,
       activeExpire: this.#moment.activeExpire,
+      configuration: this.configuration,
+      clientSessions: this.#clientSessions.totals,
       ...this.#keyspace.meta,
     };
     const { changeCount } = this.#keyspace;
@@ -237,7 +266,7 @@ export class KvStateMachine implements StateMachine {
     };
     this.#checkpoint = new Checkpoint(
       {
-        group: this.#group,
+        region: this.#region,
         keyspace: this.#keyspace,
         sessions: this.#clientSessions,
         appliedIndex: this.appliedIndex,
@@ -257,47 +286,58 @@ export class KvStateMachine implements StateMachine {
   }
 
   /**
-   * Ranges of the store that hold nothing but what FLUSHALL or FLUSHDB has removed, to be cleared in the background.
-   * Reported once after each checkpoint that moved them, and once after recovery, since a clear may have been cut short.
+   * Ranges of the store that hold nothing but what FLUSHALL or FLUSHDB has removed, or a state whose place a snapshot
+   * has taken, to be cleared in the background. Reported once after each checkpoint that moved them, and once after
+   * recovery, since a clear may have been cut short.
    */
   takeGarbage(): readonly KeyRange[] {
+    const { group, generation } = this.#region;
+    const former = this.#formerCleared || generation === 0 ? [] : generationRanges(group, 0, generation);
+    this.#formerCleared = true;
     const saved = this.#savedMeta;
-    if (saved === undefined || saved.nextSpace === this.#clearedMeta?.nextSpace) return [];
+    if (saved === undefined || saved.nextSpace === this.#clearedMeta?.nextSpace) return former;
     this.#clearedMeta = saved;
-    return this.#keyspace.garbage(saved);
+    return [...former, ...this.#keyspace.garbage(saved)];
   }
 
-  #restore(bytes: Uint8Array): void {
+  #recover(store: Store, stored: Uint8Array | undefined, done: (error: Error | null) => void): void {
+    const decode = (): Meta | undefined => (stored === undefined ? undefined : this.#restore(stored));
+    decoding(done, decode, (meta) => {
+      clearAbandoned(store, { ...this.#region, appliedIndex: this.appliedIndex }, (error) => {
+        if (error !== null || meta === undefined) return done(error);
+        this.#restoreSessions(store, undefined, meta, done);
+      });
+    });
+  }
+
+  #restore(bytes: Uint8Array): Meta {
     const meta = decodeMeta(bytes, this.#sessions);
     this.#keyspace.restore(meta);
     this.#applier.restore(meta);
     this.#moment.nowMs = meta.logTimeMs;
     this.#moment.activeExpire = meta.activeExpire;
     this.#savedMeta = meta;
+    return meta;
   }
 
-  #restoreSessions(store: Store, after: Uint8Array | undefined, done: (error: unknown) => void): void {
-    const range = sessionsAfter(this.#group, after);
+  #restoreSessions(
+    store: Store,
+    after: Uint8Array | undefined,
+    meta: Meta,
+    done: (error: Error | null) => void,
+  ): void {
+    const range = sessionsAfter(this.#region, after);
     store.range({ ...range, limit: SESSIONS_PER_STEP }, (error, entries) => {
       if (error !== null) return done(error);
-      guarded(done, () => {
+      const complete = entries.length < SESSIONS_PER_STEP;
+      const restore = (): void => {
         this.#clientSessions.restore(entries);
-        if (entries.length === SESSIONS_PER_STEP) {
-          this.#restoreSessions(store, entries.at(-1)![0], done);
-        } else {
-          this.#clientSessions.restored();
-          done(null);
-        }
+        if (complete) this.#clientSessions.restored(meta.clientSessions);
+      };
+      decoding(done, restore, () => {
+        if (complete) done(null);
+        else this.#restoreSessions(store, entries.at(-1)![0], meta, done);
       });
     });
-  }
-}
-
-/** What is thrown while decoding goes where other errors go. */
-function guarded(done: (error: unknown) => void, work: () => void): void {
-  try {
-    work();
-  } catch (error) {
-    done(error);
   }
 }

@@ -32,6 +32,13 @@ export class Watchers {
     this.#byKey.delete(key);
     for (const watcher of watchers) watcher.written();
   }
+
+  /** Nobody can tell which keys have been written. */
+  allWritten(): void {
+    const all = [...this.#byKey.values()];
+    this.#byKey.clear();
+    for (const watchers of all) for (const watcher of watchers) watcher.written();
+  }
 }
 
 function keyOf(db: number, name: string): string {

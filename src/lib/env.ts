@@ -120,6 +120,11 @@ export interface StoreRange {
   readonly limit: number;
   /** Of each value no more than so many bytes: what is behind them is left out, and takes no memory. */
   readonly valueBytes?: number;
+  /**
+   * Ends with the entry with which its keys and values, as far as they are given, come to so many bytes: at least one
+   * entry, and of those behind it nothing is in memory.
+   */
+  readonly bytesMax?: number;
 }
 
 export type RangeDone = (

@@ -12,9 +12,11 @@
  */
 import { assert } from '../lib/assert.ts';
 import type { Clock, Timer } from '../lib/env.ts';
+import type { MembershipChange } from './configuration.ts';
+import type { ConfigurationAt } from './configuration-log.ts';
 import type { Message } from './messages.ts';
 import type { Raft } from './raft.ts';
-import type { Proposed, Save } from './ready.ts';
+import type { ChangeProposed, Proposed, Save } from './ready.ts';
 import { type GroupId, NOBODY, type NodeId, type StateMachine } from './types.ts';
 import type { Wal } from './wal.ts';
 
@@ -39,6 +41,12 @@ export interface ReplicaOptions {
   readonly onTurn?: () => void;
   /** The leader, or the term, has changed; `leaderId` is NOBODY while there is none. */
   readonly onLeaderChange?: (leaderId: NodeId, term: number) => void;
+  /** Another configuration is in force, or the one in force has been applied. */
+  readonly onConfiguration?: (at: ConfigurationAt) => void;
+  /** A follower needs a snapshot. `snapshotEnded` must follow, whatever comes of it. */
+  readonly onSnapshotNeeded?: (to: NodeId) => void;
+  /** Entries behind this one are kept, for a follower that is being sent a snapshot. */
+  readonly heldIndex?: () => number;
 }
 
 interface ReadBatch {
@@ -47,6 +55,11 @@ interface ReadBatch {
 }
 
 interface Replica extends ReplicaOptions {
+  stateMachine: StateMachine;
+  /** It does and hears nothing, as if it were cut off: its state machine is being replaced. */
+  suspended: boolean;
+  /** The store has everything up to here. */
+  checkpointedIndex: number;
   savesUnderWay: number;
   /** Messages that leave when the last save handed to the disk is durable. */
   afterLastSave: Message[];
@@ -57,6 +70,8 @@ interface Replica extends ReplicaOptions {
   readsConfirmed: { readonly index: number; readonly waiters: readonly (() => void)[] }[];
   seenLeaderId: NodeId;
   seenTerm: number;
+  seenConfiguration: ConfigurationAt | undefined;
+  seenConfigurationApplied: boolean;
 }
 
 export class RaftHost {
@@ -74,7 +89,9 @@ export class RaftHost {
   add(options: ReplicaOptions): void {
     const replica: Replica = {
       ...options,
+      ...{ suspended: false, checkpointedIndex: options.stateMachine.appliedIndex },
       ...{ savesUnderWay: 0, afterLastSave: [], applying: false },
+      ...{ seenConfiguration: undefined, seenConfigurationApplied: false },
       ...{ readsWaiting: [], readsAsked: undefined, readsConfirmed: [] },
       ...{ seenLeaderId: NOBODY, seenTerm: options.raft.term },
     };
@@ -92,7 +109,7 @@ export class RaftHost {
   step(messages: readonly Message[]): void {
     for (const message of messages) {
       const replica = this.#replicas.get(message.group);
-      if (replica === undefined || message.to !== replica.raft.id) continue;
+      if (replica === undefined || replica.suspended || message.to !== replica.raft.id) continue;
       this.#tick(replica);
       replica.raft.step(message);
     }
@@ -127,6 +144,65 @@ export class RaftHost {
     this.#turnSoon();
   }
 
+  /** See `Raft.requestLeadership`. */
+  requestLeadership(group: GroupId): void {
+    this.#replica(group).raft.requestLeadership();
+    this.#turnSoon();
+  }
+
+  /** See `Raft.changeMembers`. */
+  changeMembers(group: GroupId, change: MembershipChange): ChangeProposed {
+    const proposed = this.#replica(group).raft.changeMembers(change);
+    if (proposed.accepted) this.#turnSoon();
+    return proposed;
+  }
+
+  /** See `Raft.snapshotEnded`. */
+  snapshotEnded(group: GroupId, to: NodeId, index: number | undefined): void {
+    const replica = this.#replica(group);
+    replica.raft.snapshotEnded(to, index);
+    this.#compact(replica);
+    this.#turnSoon();
+  }
+
+  /**
+   * Cuts the replica off from everything, until `resume`: false when it cannot be done now, because it leads, or asks
+   * for votes, or is in the middle of applying.
+   */
+  suspend(group: GroupId): boolean {
+    const replica = this.#replica(group);
+    if (replica.raft.role !== 'follower' || replica.applying) return false;
+    replica.suspended = true;
+    return true;
+  }
+
+  /** After `suspend`. With `restored`, the state machine is another one: that of a snapshot of a leader, durably in the store. */
+  resume(
+    group: GroupId,
+    restored?: {
+      readonly stateMachine: StateMachine;
+      readonly index: number;
+      readonly term: number;
+      readonly configuration: ConfigurationAt;
+    },
+  ): void {
+    const replica = this.#replica(group);
+    assert(replica.suspended, 'a replica that was suspended is resumed', group);
+    replica.suspended = false;
+    if (restored !== undefined) {
+      assert(
+        restored.stateMachine.appliedIndex === restored.index,
+        'the snapshot is the state',
+        restored.index,
+      );
+      replica.stateMachine = restored.stateMachine;
+      replica.raft.restore(restored);
+      this.#releaseReads(replica);
+      this.checkpointed(group, restored.index);
+    }
+    this.#turnSoon();
+  }
+
   /** A link to `peer` broke, and what was on it may be lost. */
   unreachable(peer: NodeId): void {
     for (const replica of this.#replicas.values()) replica.raft.unreachable(peer);
@@ -135,9 +211,19 @@ export class RaftHost {
 
   /** The state machine's state after entry `index` is durable elsewhere: the log need not hold it for this server. */
   checkpointed(group: GroupId, index: number): void {
-    const { raft } = this.#replica(group);
-    assert(index <= raft.log.appliedIndex, 'only what is applied is in a checkpoint', index);
-    const begin = this.#options.wal.compact(group, Math.min(index, raft.allMatchedIndex));
+    const replica = this.#replica(group);
+    assert(index <= replica.raft.log.appliedIndex, 'only what is applied is in a checkpoint', index);
+    replica.checkpointedIndex = index;
+    this.#compact(replica);
+  }
+
+  #compact({ raft, checkpointedIndex, heldIndex }: Replica): void {
+    const needs = {
+      checkpointedIndex,
+      matchedIndex: raft.allMatchedIndex,
+      heldIndex: heldIndex?.() ?? Number.POSITIVE_INFINITY,
+    };
+    const begin = this.#options.wal.compact(raft.group, needs);
     if (begin > raft.log.compactedIndex) raft.compacted(begin);
   }
 
@@ -163,9 +249,11 @@ export class RaftHost {
 
   #turn(): void {
     for (const replica of this.#replicas.values()) {
+      if (replica.suspended) continue;
       this.#tick(replica);
       this.#apply(replica);
       this.#noticeLeader(replica);
+      this.#noticeConfiguration(replica);
       replica.onTurn?.();
       this.#askForReads(replica);
       this.#carryOut(replica);
@@ -210,6 +298,15 @@ export class RaftHost {
     replica.onLeaderChange?.(leaderId, term);
   }
 
+  #noticeConfiguration(replica: Replica): void {
+    const at = replica.raft.log.configuration;
+    const applied = at.index <= replica.stateMachine.appliedIndex;
+    if (at === replica.seenConfiguration && applied === replica.seenConfigurationApplied) return;
+    replica.seenConfiguration = at;
+    replica.seenConfigurationApplied = applied;
+    replica.onConfiguration?.(at);
+  }
+
   /** One question is out at a time; it asks for all reads that had come when it left. */
   #askForReads(replica: Replica): void {
     if (replica.readsWaiting.length === 0 || replica.readsAsked !== undefined) return;
@@ -232,6 +329,7 @@ export class RaftHost {
         this.#turnSoon();
       });
     }
+    for (const follower of ready.snapshots) replica.onSnapshotNeeded?.(follower);
     for (const { context, index } of ready.reads) {
       assert(replica.readsAsked?.context === context, 'the question that was out is answered', context);
       replica.readsConfirmed.push({ index, waiters: replica.readsAsked.waiters });
@@ -249,7 +347,7 @@ export class RaftHost {
     this.#options.wal.save(replica.raft.group, save, () => {
       if (this.#stopped) return;
       replica.savesUnderWay--;
-      this.#tick(replica);
+      if (!replica.suspended) this.#tick(replica);
       replica.raft.persisted(save.token);
       this.#send(afterSave);
       this.#turnSoon();

@@ -1,5 +1,6 @@
 /**
- * What only a leader has and does: the progress of the others, the commit rule, rounds of reads, a transfer.
+ * What only a leader has and does: the progress of the others, the commit rule, rounds of reads, a transfer, changes of
+ * the members.
  *
  * It exists from the election to the step down ("volatile state on leaders, reinitialized after election", figure 2):
  * a new leader starts from a new object, so nothing of an earlier term can be left in it. It sends nothing by itself;
@@ -7,12 +8,15 @@
  * in one turn leaves in one message.
  */
 import { assert } from '../lib/assert.ts';
+import { CatchUp } from './catch-up.ts';
+import { type Configuration, encodeConfiguration, type MembershipChange } from './configuration.ts';
 import type { RaftLimits } from './limits.ts';
 import { entryBytes, type RaftLog } from './log.ts';
-import type { AppendEntriesResponse, HeartbeatResponse, Message } from './messages.ts';
+import type { AppendEntriesResponse, HeartbeatResponse } from './messages.ts';
+import type { Outbox } from './outbox.ts';
 import { Progress } from './progress.ts';
-import type { Quorum } from './quorum.ts';
 import { type ConfirmedRead, type ReadRequest, ReadRounds } from './read-index.ts';
+import type { ChangeProposed } from './ready.ts';
 import { type Entry, type GroupId, NOBODY, type NodeId } from './types.ts';
 
 /** What the leader needs of the core around it. */
@@ -21,14 +25,12 @@ export interface LeaderContext {
   readonly id: NodeId;
   readonly term: number;
   readonly log: RaftLog;
-  readonly quorum: Quorum;
   readonly limits: RaftLimits;
   readonly nowMs: number;
-  /** What is known of earlier leaders' followers. */
+  /** What is known of earlier leaders' followers, by the configuration in force. */
   readonly allMatchedIndex: number;
-  send(message: Message): void;
-  /** Entries that are no longer in memory are wanted for `to`; `Leader.fetched` will be called with them. */
-  fetch(request: { to: NodeId; from: number; bytesMax: number }): void;
+  /** Fetched entries come back by `Leader.fetched`, the end of a snapshot's transfer by `Leader.snapshotEnded`. */
+  readonly out: Outbox;
 }
 
 export class Leader {
@@ -44,16 +46,36 @@ export class Leader {
   #transferDeadlineMs = 0;
   #uncommittedBytes = 0;
   #allMatchedIndex: number;
+  /** Of the configuration that the followers are taken from. */
+  #configurationIndex: number;
+  readonly #catchingUp = new Map<NodeId, CatchUp>();
 
   constructor(raft: LeaderContext) {
     this.#raft = raft;
     this.#firstIndexOfTerm = raft.log.lastIndex + 1;
     this.#heartbeatDueMs = raft.nowMs;
     this.#allMatchedIndex = raft.allMatchedIndex;
-    for (const voter of raft.quorum.voters) {
-      if (voter === raft.id) continue;
-      const options = { nextIndex: raft.log.lastIndex + 1, contactMs: raft.nowMs, limits: raft.limits };
-      this.#followers.set(voter, new Progress(options));
+    this.#configurationIndex = raft.log.configuration.index;
+    this.#takeMembers();
+  }
+
+  get #configuration(): Configuration {
+    return this.#raft.log.configuration.configuration;
+  }
+
+  /** The followers are those of the configuration in force. */
+  #takeMembers(): void {
+    const { log, nowMs, limits, id } = this.#raft;
+    const others = this.#configuration.others(id);
+    for (const other of others) {
+      if (this.#followers.has(other)) continue;
+      this.#followers.set(other, new Progress({ nextIndex: log.lastIndex + 1, contactMs: nowMs, limits }));
+    }
+    for (const follower of this.#followers.keys()) {
+      if (!others.includes(follower)) this.#followers.delete(follower);
+    }
+    for (const learner of this.#catchingUp.keys()) {
+      if (!this.#configuration.learners.includes(learner)) this.#catchingUp.delete(learner);
     }
   }
 
@@ -61,7 +83,7 @@ export class Leader {
     return this.#followers.get(follower);
   }
 
-  /** The least that any member has on its disk. */
+  /** The least that any member of the configuration in force has on its disk. */
   get allMatchedIndex(): number {
     return this.#allMatchedIndex;
   }
@@ -72,10 +94,11 @@ export class Leader {
 
   /** Whether the leader still hears a majority, itself counted. Without it, it must not think that it leads. (thesis 6.2) */
   hearsMajority(): boolean {
-    const oldestMs = this.#raft.nowMs - this.#raft.limits.electionTimeoutMs;
-    let heard = 1;
-    for (const progress of this.#followers.values()) if (progress.contactMs > oldestMs) heard++;
-    return this.#raft.quorum.isMajority(heard);
+    const { id, nowMs, limits } = this.#raft;
+    const oldestMs = nowMs - limits.electionTimeoutMs;
+    return this.#configuration.hasMajority(
+      (voter) => voter === id || this.#followers.get(voter)!.contactMs > oldestMs,
+    );
   }
 
   /** Whether an entry of this term is committed, so that the commit index is known to be current. (§8) */
@@ -100,15 +123,21 @@ export class Leader {
    * set commitIndex = N" (figure 2). The leader's own entries count once they are on its own disk.
    */
   advanceCommit(): void {
-    const { log, quorum, id, term } = this.#raft;
-    const reached = (voter: NodeId) =>
-      voter === id ? log.stableIndex : this.#followers.get(voter)!.matchIndex;
-    const index = quorum.reachedByMajority(reached);
-    this.#allMatchedIndex = Math.max(this.#allMatchedIndex, Math.min(...quorum.voters.map(reached)));
+    const { log, id, term } = this.#raft;
+    const reached = (member: NodeId) =>
+      member === id ? log.stableIndex : this.#followers.get(member)!.matchIndex;
+    const index = this.#configuration.reachedByMajority(reached);
+    this.#allMatchedIndex = Math.max(this.#allMatchedIndex, this.#leastMatched());
     if (index <= log.commitIndex || !this.mayCommit(index, term)) return;
     const before = log.commitIndex;
     log.commitTo(index);
     this.#countCommitted(before, index);
+  }
+
+  #leastMatched(): number {
+    let least = this.#raft.log.stableIndex;
+    for (const { matchIndex } of this.#followers.values()) least = Math.min(least, matchIndex);
+    return least;
   }
 
   /** Only an entry of the own term is committed by counting; older ones are with it. (§5.4.2 and figure 8) */
@@ -132,15 +161,20 @@ export class Leader {
     if (m.success) {
       assert(m.matchIndex <= this.#raft.log.lastIndex, 'nobody matches more than there is', m.matchIndex);
       if (progress.acknowledged(m.matchIndex, this.#raft.nowMs)) this.advanceCommit();
+      // It has come by what it lacked in another way.
+      if (progress.state === 'snapshot' && m.matchIndex >= this.#raft.log.compactedIndex) {
+        progress.becomeReplicate();
+      }
       return;
     }
-    // What is compacted every member has acknowledged: this is an old answer, or from one that has lost its disk. That
-    // one will learn of it from `allMatchedIndex`; sending it anything would not help.
-    if (m.prevLogIndex <= this.#raft.log.compactedIndex) return;
+    const { log } = this.#raft;
     // Both sides skip whole terms: the follower named its last entry not above our term there, we answer with our
-    // last entry not above its term there.
-    const agree = this.#raft.log.findConflictByTerm(m.conflictIndex, m.conflictTerm);
-    progress.refused(m.prevLogIndex, agree.index);
+    // last entry not above its term there. Where our log no longer reaches there is nothing to compare.
+    const agreeIndex =
+      m.conflictIndex < log.compactedIndex
+        ? m.conflictIndex
+        : log.findConflictByTerm(m.conflictIndex, m.conflictTerm).index;
+    progress.refused(m.prevLogIndex, agreeIndex);
   }
 
   heartbeatResponse(m: HeartbeatResponse): void {
@@ -148,20 +182,20 @@ export class Leader {
     if (progress === undefined) return;
     progress.contactMs = this.#raft.nowMs;
     progress.readRound = Math.max(progress.readRound, m.readRound);
-    if (progress.matchIndex === this.#raft.log.lastIndex || !progress.stalled(this.#raft.nowMs)) return;
+    if (progress.state === 'snapshot' || progress.matchIndex === this.#raft.log.lastIndex) return;
+    if (!progress.stalled(this.#raft.nowMs)) return;
     progress.lossSuspected(this.#raft.nowMs);
     // A message without entries brings an answer that shows where the follower's log ends. A full window stays so: if
     // nothing was lost, the follower is slow, and more would only fill its memory.
-    if (progress.windowFull) this.#send(m.from, progress, []);
+    if (progress.windowFull && !this.#needsSnapshot(m.from, progress)) this.#send(m.from, progress, []);
     else if (!progress.paused) this.#sendAppend(m.from, progress);
   }
 
   /** Reads that a majority has confirmed by now. */
   confirmedReads(): ConfirmedRead[] {
-    const { quorum, id } = this.#raft;
     const reached = (voter: NodeId) =>
-      voter === id ? this.reads.round : this.#followers.get(voter)!.readRound;
-    return this.reads.confirm(quorum.reachedByMajority(reached));
+      voter === this.#raft.id ? this.reads.round : this.#followers.get(voter)!.readRound;
+    return this.reads.confirm(this.#configuration.reachedByMajority(reached));
   }
 
   requestRead(request: ReadRequest): void {
@@ -173,7 +207,80 @@ export class Leader {
     if (progress?.state === 'replicate') progress.becomeProbe();
   }
 
-  /** Asks `target` to take over as soon as it has the whole log; proposals are refused meanwhile. (thesis 3.10) */
+  /** The transfer of a snapshot has ended; `index`: the last entry in it, undefined when it failed. */
+  snapshotEnded(follower: NodeId, index: number | undefined): void {
+    const progress = this.#followers.get(follower);
+    if (progress?.state !== 'snapshot') return;
+    progress.becomeProbe();
+    // Where it stands is asked for, not believed.
+    progress.nextIndex = Math.max(progress.nextIndex, (index ?? this.#raft.log.lastIndex) + 1);
+  }
+
+  // Changes of the members (§6)
+
+  /**
+   * Begins a change. One at a time; and only when an entry of this term is committed, or two leaders could each change
+   * the configuration that the other does not know of (the bug of single-server changes found in 2015).
+   */
+  changeMembers(change: MembershipChange): ChangeProposed {
+    if (!this.commitIsCurrent) return { accepted: false, reason: 'not-ready' };
+    if (this.transferTarget !== NOBODY) return { accepted: false, reason: 'transferring' };
+    if (this.changePending) return { accepted: false, reason: 'pending' };
+    const next = this.#configuration.after(change);
+    if (typeof next === 'string') return { accepted: false, reason: next };
+    return this.#appendConfiguration(next);
+  }
+
+  get changePending(): boolean {
+    const { log } = this.#raft;
+    return this.#configuration.joint || log.configuration.index > log.commitIndex;
+  }
+
+  /** Leadership has ended by the configuration: "the leader steps down once it has committed the C_new log entry". */
+  get isRemoved(): boolean {
+    return !this.changePending && !this.#configuration.isVoter(this.#raft.id);
+  }
+
+  /** What the configuration asks of its leader: out of the joint one once that is committed; learners that can vote. */
+  pursueChange(): void {
+    const { log, nowMs, limits } = this.#raft;
+    const { joint, learners } = this.#configuration;
+    if (this.transferTarget !== NOBODY || !this.commitIsCurrent) return;
+    if (log.configuration.index > log.commitIndex) return;
+    if (joint) {
+      this.#appendConfiguration(this.#configuration.afterJoint());
+      return;
+    }
+    const { lastIndex } = log;
+    for (const learner of learners) {
+      const round = this.#catchingUp.get(learner) ?? new CatchUp(lastIndex, nowMs);
+      this.#catchingUp.set(learner, round);
+      const { matchIndex } = this.#followers.get(learner)!;
+      if (!round.hasCaughtUp({ matchIndex, lastIndex, nowMs }, limits.electionTimeoutMs)) continue;
+      this.changeMembers({ type: 'promote', id: learner });
+      return;
+    }
+  }
+
+  /** Writes the configuration in force into the log again. */
+  writeConfiguration(): void {
+    this.#appendConfiguration(this.#configuration);
+  }
+
+  #appendConfiguration(next: Configuration): ChangeProposed {
+    const { log, term } = this.#raft;
+    const index = log.lastIndex + 1;
+    this.append({ index, term, type: 'configuration', data: encodeConfiguration(next) });
+    this.#configurationIndex = index;
+    // What the members of another configuration have says nothing of those of this one.
+    this.#allMatchedIndex = 0;
+    this.#takeMembers();
+    return { accepted: true, index, term };
+  }
+
+  // Transfer of leadership (thesis 3.10)
+
+  /** Asks `target`, a voter to stay, to take over once it has the whole log; proposals are refused meanwhile. */
   transferTo(target: NodeId): void {
     assert(this.#followers.has(target), 'leadership goes to another voter', target);
     this.transferTarget = target;
@@ -187,10 +294,32 @@ export class Leader {
       this.transferTarget = NOBODY;
       return;
     }
-    const { group, id, term, log } = this.#raft;
-    if (this.#transferAsked || this.#followers.get(this.transferTarget)!.matchIndex < log.lastIndex) return;
-    this.#raft.send({ type: 'TimeoutNow', group, from: id, to: this.transferTarget, term });
+    const { matchIndex } = this.#followers.get(this.transferTarget)!;
+    if (this.#transferAsked || matchIndex < this.#raft.log.lastIndex) return;
+    this.#askToTakeOver(this.transferTarget);
     this.#transferAsked = true;
+  }
+
+  #askToTakeOver(to: NodeId): void {
+    const { group, id, term } = this.#raft;
+    this.#raft.out.send({ type: 'TimeoutNow', group, from: id, to, term });
+  }
+
+  /** The voter to whom leadership goes best: heard just now, and with the longest log. */
+  bestSuccessor(): NodeId | undefined {
+    const { nowMs, limits } = this.#raft;
+    const candidates = [...this.#followers].filter(
+      ([id, { contactMs }]) =>
+        this.#configuration.staysVoter(id) && nowMs - contactMs < 3 * limits.heartbeatIntervalMs,
+    );
+    candidates.sort(([, a], [, b]) => b.matchIndex - a.matchIndex);
+    return candidates[0]?.[0];
+  }
+
+  /** The last act of a leader that is no longer a member: nobody should have to notice that it is gone. */
+  handOver(): void {
+    const successor = this.bestSuccessor();
+    if (successor !== undefined) this.#askToTakeOver(successor);
   }
 
   /** The end of a turn: sends what has become due. */
@@ -216,18 +345,26 @@ export class Leader {
     }
   }
 
-  /** One AppendEntries from nextIndex on, empty if there is nothing. False when the entries must come from the disk. */
+  /** One AppendEntries from nextIndex on, empty if there is nothing. False when the entries are not in memory. */
   #sendAppend(follower: NodeId, progress: Progress): boolean {
     const { log, limits } = this.#raft;
+    if (this.#needsSnapshot(follower, progress)) return false;
     const from = progress.nextIndex;
-    assert(from > log.compactedIndex, 'what a member still needs is not compacted', from, log.compactedIndex);
     const entries = from > log.lastIndex ? [] : log.slice(from, limits.appendBytesMax);
     if (entries === undefined) {
       progress.fetching = true;
-      this.#raft.fetch({ to: follower, from, bytesMax: limits.appendBytesMax });
+      this.#raft.out.fetch({ to: follower, from, bytesMax: limits.appendBytesMax });
       return false;
     }
     this.#send(follower, progress, entries);
+    return true;
+  }
+
+  /** Whether what the follower needs next is no longer in the log; that is reported, once. */
+  #needsSnapshot(follower: NodeId, progress: Progress): boolean {
+    if (progress.nextIndex > this.#raft.log.compactedIndex) return false;
+    progress.becomeSnapshot();
+    this.#raft.out.needSnapshot(follower);
     return true;
   }
 
@@ -239,6 +376,7 @@ export class Leader {
     if (progress === undefined || first === undefined) return;
     progress.fetching = false;
     if (first.index !== progress.nextIndex || progress.paused) return;
+    if (this.#needsSnapshot(follower, progress)) return;
     if (!entries.every((entry) => this.#raft.log.matches(entry.index, entry.term))) return;
     this.#send(follower, progress, entries);
   }
@@ -254,7 +392,7 @@ export class Leader {
       log.compactedIndex,
     );
     const leaderCommit = log.commitIndex;
-    this.#raft.send({
+    this.#raft.out.send({
       type: 'AppendEntries',
       ...{ group, from: id, to, term, prevLogIndex, prevLogTerm, entries, leaderCommit },
     });
@@ -271,10 +409,11 @@ export class Leader {
     const leaderCommit = Math.min(progress.matchIndex, log.commitIndex);
     progress.sentCommit = Math.max(progress.sentCommit, leaderCommit);
     const { round: readRound } = this.reads;
+    const configurationIndex = this.#configurationIndex;
     const allMatchedIndex = this.#allMatchedIndex;
-    this.#raft.send({
+    this.#raft.out.send({
       type: 'Heartbeat',
-      ...{ group, from: id, to, term, leaderCommit, readRound, allMatchedIndex },
+      ...{ group, from: id, to, term, leaderCommit, readRound, configurationIndex, allMatchedIndex },
     });
   }
 }

@@ -13,6 +13,7 @@
  * After etcd/raft's log.go and log_unstable.go.
  */
 import { assert } from '../lib/assert.ts';
+import { type ConfigurationAt, ConfigurationLog } from './configuration-log.ts';
 import { ENTRY_OVERHEAD_BYTES } from './limits.ts';
 import type { Entry } from './types.ts';
 
@@ -69,9 +70,13 @@ export class RaftLog {
   /** First index that no save has been handed out for; lastIndex + 1 when all have. */
   #unsavedFrom: number;
   /** Saves handed out and not yet durable, in order: the first index each one writes. */
-  readonly #saving: { token: number; from: number }[] = [];
+  #saving: { token: number; from: number }[] = [];
+  readonly #configurations: ConfigurationLog;
+  /** A snapshot that took the place of the log, and that no save has been handed out for. */
+  #unsavedSnapshot: { readonly index: number; readonly term: number } | undefined;
 
-  constructor(start: LogStart) {
+  /** `base`: the configuration of the applied state. */
+  constructor(start: LogStart, base: ConfigurationAt) {
     this.compactedIndex = start.compactedIndex;
     this.#compactedTerm = start.compactedTerm;
     this.#runs = [...start.termRuns];
@@ -89,6 +94,13 @@ export class RaftLog {
       assert(entry.index === this.#memoryFrom + i, 'the log has no gap', entry.index, this.#memoryFrom + i);
       assert(entry.term === this.termAt(entry.index), 'the runs tell the terms', entry.index, entry.term);
     }
+    this.#configurations = new ConfigurationLog(base);
+    for (const entry of this.#entries) if (entry.index > base.index) this.#configurations.appended(entry);
+  }
+
+  /** The configuration in force. */
+  get configuration(): ConfigurationAt {
+    return this.#configurations.last;
   }
 
   get lastTerm(): number {
@@ -148,6 +160,7 @@ export class RaftLog {
     this.#entries.push(entry);
     this.#memoryBytes += entryBytes(entry);
     this.lastIndex = entry.index;
+    this.#configurations.appended(entry);
   }
 
   /**
@@ -173,6 +186,43 @@ export class RaftLog {
     while (this.#runs.length > 0 && this.#runs.at(-1)!.from >= index) this.#runs.pop();
     this.lastIndex = index - 1;
     this.#unsavedFrom = Math.min(this.#unsavedFrom, index);
+    this.#configurations.truncatedFrom(index);
+  }
+
+  /**
+   * The state machine has taken over a snapshot that holds everything up to entry `index`. "If existing log entry has
+   * same index and term as snapshot's last included entry, retain log entries following it. Discard the entire log"
+   * otherwise (figure 13 of the paper). What is not on the disk yet is no reason to keep it.
+   */
+  restore(snapshot: { index: number; term: number; configuration: ConfigurationAt }): void {
+    const { index, term, configuration } = snapshot;
+    assert(index > this.commitIndex, 'a snapshot brings something new', index, this.commitIndex);
+    if (this.matches(index, term) && this.stableIndex >= index) {
+      this.commitTo(index);
+      this.appliedTo(index);
+      return;
+    }
+    this.compactedIndex = index;
+    this.#compactedTerm = term;
+    this.#runs = [];
+    this.#entries = [];
+    this.#memoryBytes = 0;
+    this.#memoryFrom = index + 1;
+    this.#unsavedFrom = index + 1;
+    this.lastIndex = index;
+    this.commitIndex = index;
+    this.appliedIndex = index;
+    // Up to here the store has everything; what was being written is void.
+    this.#saving = [];
+    this.#unsavedSnapshot = { index, term };
+    this.#configurations.restored(configuration);
+  }
+
+  /** Hands out, once, the snapshot behind which the log on the disk has to begin anew. */
+  takeUnsavedSnapshot(): { readonly index: number; readonly term: number } | undefined {
+    const snapshot = this.#unsavedSnapshot;
+    this.#unsavedSnapshot = undefined;
+    return snapshot;
   }
 
   /** Whether that moved the commit index. It never goes back. */
@@ -187,6 +237,7 @@ export class RaftLog {
     assert(index >= this.appliedIndex, 'applied never goes back', index, this.appliedIndex);
     assert(index <= this.commitIndex, 'only what is committed is applied', index, this.commitIndex);
     this.appliedIndex = index;
+    this.#configurations.appliedTo(index);
   }
 
   /** Hands out what has to be written, once; `token` names the write for `saved`. */

@@ -68,7 +68,9 @@ export interface Heartbeat extends Envelope {
   /** Never above what this follower has acknowledged, so it can be taken without looking at the log. */
   readonly leaderCommit: number;
   readonly readRound: number;
-  /** Every member has every entry up to here on its disk: nobody will ask for them again. */
+  /** The entry of the sender's configuration. */
+  readonly configurationIndex: number;
+  /** Every member of that configuration has every entry up to here on its disk: nobody will ask for them again. */
   readonly allMatchedIndex: number;
 }
 
@@ -90,6 +92,11 @@ export interface ReadIndexResponse extends Envelope {
   readonly index: number;
 }
 
+/** "Hand leadership over to me." */
+export interface TransferLeadership extends Envelope {
+  readonly type: 'TransferLeadership';
+}
+
 /** "Start an election at once": the last step of a leadership transfer. (thesis 3.10) */
 export interface TimeoutNow extends Envelope {
   readonly type: 'TimeoutNow';
@@ -106,4 +113,5 @@ export type Message =
   | HeartbeatResponse
   | ReadIndex
   | ReadIndexResponse
+  | TransferLeadership
   | TimeoutNow;

@@ -6,7 +6,8 @@
  *
  * In `probe` the leader does not know where the logs agree: one AppendEntries at a time, the next one when that is
  * answered or a heartbeat was. In `replicate` it does: it sends on without waiting, up to a window of messages and
- * bytes. A refusal, or a sign that something was lost, goes back to `probe`.
+ * bytes. A refusal, or a sign that something was lost, goes back to `probe`. In `snapshot` the follower needs what is no
+ * longer in the log: nothing is sent until the transfer of a snapshot has ended.
  *
  * After etcd/raft's tracker/progress.go and inflights.go. Invariant: 0 <= matchIndex < nextIndex.
  */
@@ -19,7 +20,7 @@ interface Inflight {
 }
 
 export class Progress {
-  state: 'probe' | 'replicate' = 'probe';
+  state: 'probe' | 'replicate' | 'snapshot' = 'probe';
   matchIndex = 0;
   nextIndex: number;
   /** In probe: the one message is on its way. */
@@ -59,7 +60,7 @@ export class Progress {
 
   /** Whether entries may be sent now. */
   get paused(): boolean {
-    if (this.fetching) return true;
+    if (this.fetching || this.state === 'snapshot') return true;
     return this.state === 'probe' ? this.probeSent : this.windowFull;
   }
 
@@ -101,7 +102,7 @@ export class Progress {
    * one that speaks of a request from before what we know by now says nothing.
    */
   refused(prevLogIndex: number, agreeIndex: number): boolean {
-    if (prevLogIndex <= this.matchIndex) return false;
+    if (prevLogIndex <= this.matchIndex || this.state === 'snapshot') return false;
     if (this.state === 'probe' && prevLogIndex !== this.nextIndex - 1) return false;
     const next = this.state === 'probe' ? Math.min(prevLogIndex, agreeIndex + 1) : this.matchIndex + 1;
     this.becomeProbe();
@@ -116,6 +117,13 @@ export class Progress {
     this.nextIndex = this.matchIndex + 1;
     this.#inflights = [];
     this.#inflightBytes = 0;
+  }
+
+  /** It needs entries that the log no longer has. */
+  becomeSnapshot(): void {
+    this.becomeProbe();
+    this.state = 'snapshot';
+    this.fetching = false;
   }
 
   becomeReplicate(): void {

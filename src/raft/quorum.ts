@@ -1,6 +1,5 @@
 /**
- * Majorities of the voters. Everything that counts servers counts here, so that joint consensus (thesis 4.3) will be a
- * change of this file alone.
+ * Majorities of a set of voters. A configuration has one such set, a joint one has two (configuration.ts).
  */
 import { assert } from '../lib/assert.ts';
 import type { NodeId } from './types.ts';
@@ -9,20 +8,18 @@ export class Quorum {
   readonly voters: readonly NodeId[];
 
   constructor(voters: readonly NodeId[]) {
-    assert(voters.length > 0, 'a group has at least one voter');
+    assert(voters.length > 0, 'a quorum is one of voters');
     assert(new Set(voters).size === voters.length, 'a voter is named once', voters.join(' '));
     this.voters = voters;
-  }
-
-  others(than: NodeId): NodeId[] {
-    return this.voters.filter((voter) => voter !== than);
   }
 
   get majority(): number {
     return Math.floor(this.voters.length / 2) + 1;
   }
 
-  isMajority(count: number): boolean {
+  hasMajority(isSo: (voter: NodeId) => boolean): boolean {
+    let count = 0;
+    for (const voter of this.voters) if (isSo(voter)) count++;
     return count >= this.majority;
   }
 

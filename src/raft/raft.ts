@@ -15,14 +15,17 @@
  */
 import { assert, unreachable } from '../lib/assert.ts';
 import type { Random } from '../lib/env.ts';
-import { CorruptionError } from '../lib/errors.ts';
+import type { Configuration, MembershipChange } from './configuration.ts';
+import type { ConfigurationAt } from './configuration-log.ts';
+import { ElectionTimer } from './election-timer.ts';
+import { type AppendEntriesAnswer, REFUSED_OLD_TERM, takeCommit, takeEntries } from './follower.ts';
 import { Leader } from './leader.ts';
 import { checkLimits, type RaftLimits } from './limits.ts';
 import { type LogStart, RaftLog } from './log.ts';
 import type { AppendEntries, Heartbeat, Message, PreVote, RequestVote } from './messages.ts';
+import { Outbox } from './outbox.ts';
 import { PendingReads } from './pending-reads.ts';
-import { Quorum } from './quorum.ts';
-import type { Proposed, Ready, Save } from './ready.ts';
+import type { ChangeProposed, Proposed, Ready, Save } from './ready.ts';
 import { type Entry, type GroupId, type HardState, NOBODY, type NodeId } from './types.ts';
 import { Votes } from './votes.ts';
 
@@ -31,7 +34,10 @@ export type Role = 'follower' | 'preCandidate' | 'candidate' | 'leader';
 export interface RaftOptions {
   readonly group: GroupId;
   readonly id: NodeId;
-  readonly voters: readonly NodeId[];
+  /** Of the state that the log's `appliedIndex` tells; later ones are in the log. */
+  readonly configuration: ConfigurationAt;
+  /** The first leader writes that configuration into the log: it was not the log that told of it, but an operator. */
+  readonly forced?: boolean | undefined;
   readonly limits: RaftLimits;
   readonly hardState: HardState;
   readonly log: LogStart;
@@ -43,29 +49,25 @@ export class Raft {
   readonly group: GroupId;
   readonly id: NodeId;
   readonly limits: RaftLimits;
-  readonly quorum: Quorum;
   readonly log: RaftLog;
+  /** What this turn has brought about so far. */
+  readonly out = new Outbox();
 
   role: Role = 'follower';
   term: number;
   votedFor: NodeId;
   leaderId: NodeId = NOBODY;
   nowMs: number;
-  /** Every member has at least this on its disk, as far as this server knows: what it has compacted it once knew. */
-  allMatchedIndex: number;
-
-  readonly #random: Random;
   #leader: Leader | undefined;
   #votes: Votes;
   /** When a leader of this term was heard last. */
   #leaderContactMs = Number.NEGATIVE_INFINITY;
-  #electionDueMs = 0;
+  readonly #electionTimer: ElectionTimer;
   #diskStalled = false;
 
-  #messages: Message[] = [];
-  #messagesAfterSave: Message[] = [];
-  #reads: { context: number; index: number }[] = [];
-  #fetches: { to: NodeId; from: number; bytesMax: number }[] = [];
+  /** Every member of that configuration has at least this on its disk. */
+  #allMatched = { configurationIndex: 0, index: 0 };
+
   #savedHardState: HardState;
   #lastToken = 0;
   #persistedToken = 0;
@@ -73,16 +75,14 @@ export class Raft {
   #ownVoteToken = 0;
   #applyingTo: number;
   readonly #pendingReads: PendingReads;
+  readonly #forced: boolean;
 
   constructor(options: RaftOptions) {
     checkLimits(options.limits);
-    assert(options.voters.includes(options.id), 'a server is one of its voters', options.id);
     this.group = options.group;
     this.id = options.id;
     this.limits = options.limits;
-    this.quorum = new Quorum(options.voters);
-    this.log = new RaftLog(options.log);
-    this.allMatchedIndex = this.log.compactedIndex;
+    this.log = new RaftLog(options.log, options.configuration);
     this.term = options.hardState.term;
     this.votedFor = options.hardState.votedFor;
     assert(
@@ -92,14 +92,27 @@ export class Raft {
       this.log.lastTerm,
     );
     this.nowMs = options.nowMs;
-    this.#random = options.random;
+    this.#electionTimer = new ElectionTimer(options.limits.electionTimeoutMs, options.random);
     this.#savedHardState = options.hardState;
+    this.#forced = options.forced ?? false;
     this.#applyingTo = this.log.appliedIndex;
-    this.#votes = new Votes(this.quorum);
+    this.#votes = new Votes(this.configuration);
     this.#pendingReads = new PendingReads(options.random);
-    this.#resetElectionTimer();
+    this.#electionTimer.reset(this.nowMs);
     // Alone there is nobody to wait for.
-    if (this.quorum.voters.length === 1) this.#electionDueMs = this.nowMs;
+    const { voters } = this.configuration;
+    if (voters.length === 1 && voters[0] === this.id) this.#electionTimer.dueMs = this.nowMs;
+  }
+
+  /** The configuration in force, committed or not (§6). */
+  get configuration(): Configuration {
+    return this.log.configuration.configuration;
+  }
+
+  /** Every member has at least this on its disk, as far as this server knows. */
+  get allMatchedIndex(): number {
+    const { configurationIndex, index } = this.#allMatched;
+    return configurationIndex === this.log.configuration.index ? index : 0;
   }
 
   get leader(): Leader | undefined {
@@ -109,8 +122,8 @@ export class Raft {
   /** When `tick` is due, if nothing happens before. */
   get deadlineMs(): number {
     if (this.#leader !== undefined) return this.#leader.heartbeatDueMs;
-    if (this.#pendingReads.size === 0) return this.#electionDueMs;
-    return Math.min(this.#electionDueMs, this.nowMs + this.limits.heartbeatIntervalMs);
+    if (this.#pendingReads.size === 0) return this.#electionTimer.dueMs;
+    return Math.min(this.#electionTimer.dueMs, this.nowMs + this.limits.heartbeatIntervalMs);
   }
 
   /** Time has come to `nowMs`; call it at the beginning of every turn too. */
@@ -119,7 +132,7 @@ export class Raft {
     this.nowMs = nowMs;
     if (this.#leader === undefined) {
       this.#askAgainForReads();
-      if (nowMs >= this.#electionDueMs) this.#electionTimeout();
+      if (nowMs >= this.#electionTimer.dueMs) this.#electionTimeout();
       return;
     }
     if (!this.#leader.hearsMajority() || this.#diskStalled) this.#becomeFollower(this.term, NOBODY);
@@ -151,8 +164,20 @@ export class Raft {
     return context;
   }
 
+  /** Hands leadership to `to`; nothing happens unless this server leads and `to` is another voter, to stay. */
   transferLeadership(to: NodeId): void {
-    if (to !== this.id) this.#leader?.transferTo(to);
+    if (to !== this.id && this.configuration.staysVoter(to)) this.#leader?.transferTo(to);
+  }
+
+  /** Asks whoever leads to hand leadership to this server, a voter. */
+  requestLeadership(): void {
+    assert(this.configuration.staysVoter(this.id), 'a voter asks for leadership', this.id);
+    if (this.leaderId === NOBODY || this.role === 'leader') return;
+    this.out.send({ type: 'TransferLeadership', ...this.#to(this.leaderId) });
+  }
+
+  changeMembers(change: MembershipChange): ChangeProposed {
+    return this.#leader?.changeMembers(change) ?? { accepted: false, reason: 'not-leader' };
   }
 
   /** A message to `peer` could not be sent. */
@@ -162,6 +187,19 @@ export class Raft {
 
   fetched(to: NodeId, entries: readonly Entry[]): void {
     this.#leader?.fetched(to, entries);
+  }
+
+  /** The transfer of a snapshot to `to` has ended; `index`: the last entry in it, undefined when it failed. */
+  snapshotEnded(to: NodeId, index: number | undefined): void {
+    this.#leader?.snapshotEnded(to, index);
+  }
+
+  /** The state machine has taken over a snapshot of a leader, durably; nothing is being applied. */
+  restore(snapshot: { index: number; term: number; configuration: ConfigurationAt }): void {
+    assert(this.role !== 'leader', 'a leader needs no snapshot', this.term);
+    assert(snapshot.term <= this.term, 'no snapshot is of a term to come', snapshot.term, this.term);
+    this.log.restore(snapshot);
+    this.#applyingTo = this.log.appliedIndex;
   }
 
   /** Everything handed out up to this `Save.token` is durable. */
@@ -180,42 +218,43 @@ export class Raft {
 
   /** The disk has let go of all entries up to `index`. */
   compacted(index: number): void {
-    assert(index <= this.allMatchedIndex, 'what a member still needs is kept', index, this.allMatchedIndex);
     this.log.compactTo(index);
   }
 
   /** What the turn has brought about. The caller must do all of it. */
   ready(): Ready {
-    if (this.#leader !== undefined) {
-      this.#leader.flush();
-      this.allMatchedIndex = Math.max(this.allMatchedIndex, this.#leader.allMatchedIndex);
-      for (const read of this.#leader.confirmedReads())
-        this.#readConfirmed(read.from, read.context, read.index);
+    if (this.#leader !== undefined) this.#lead(this.#leader);
+    return { save: this.#takeSave(), ...this.out.take() };
+  }
+
+  #lead(leader: Leader): void {
+    if (leader.isRemoved) {
+      leader.handOver();
+      this.#becomeFollower(this.term, NOBODY);
+      return;
     }
-    const ready = {
-      messages: this.#messages,
-      save: this.#takeSave(),
-      messagesAfterSave: this.#messagesAfterSave,
-      reads: this.#reads,
-      fetches: this.#fetches,
-    };
-    this.#messages = [];
-    this.#messagesAfterSave = [];
-    this.#reads = [];
-    this.#fetches = [];
-    return ready;
+    leader.pursueChange();
+    leader.flush();
+    this.#noteAllMatched(this.log.configuration.index, leader.allMatchedIndex);
+    for (const read of leader.confirmedReads()) this.#readConfirmed(read.from, read.context, read.index);
+  }
+
+  #noteAllMatched(configurationIndex: number, index: number): void {
+    if (configurationIndex !== this.log.configuration.index || index <= this.allMatchedIndex) return;
+    this.#allMatched = { configurationIndex, index };
   }
 
   #takeSave(): Save | undefined {
     const { term, votedFor } = this;
     const changed = term !== this.#savedHardState.term || votedFor !== this.#savedHardState.votedFor;
     const token = this.#lastToken + 1;
+    const snapshot = this.log.takeUnsavedSnapshot();
     const unsaved = this.log.takeUnsaved(token);
-    if (!changed && unsaved === undefined) return undefined;
+    if (!changed && snapshot === undefined && unsaved === undefined) return undefined;
     this.#lastToken = token;
     if (changed) this.#savedHardState = { term, votedFor };
     const hardState = changed ? this.#savedHardState : undefined;
-    return { token, hardState, truncateFrom: unsaved?.from, entries: unsaved?.entries ?? [] };
+    return { token, hardState, snapshot, truncateFrom: unsaved?.from, entries: unsaved?.entries ?? [] };
   }
 
   /** To be applied, in order, each handed out once; the next ones come after `applied`. */
@@ -230,7 +269,7 @@ export class Raft {
 
   step(m: Message): void {
     assert(m.group === this.group && m.to === this.id, 'a message is for this replica', m.group, m.to);
-    if (!this.quorum.voters.includes(m.from)) return;
+    // Whoever speaks may be a member of a configuration that has not come here yet: what it asks is answered (§6).
     if (m.term < this.term) return this.#stepOlderTerm(m);
     if (m.term > this.term && !this.#stepNewerTerm(m)) return;
     switch (m.type) {
@@ -256,11 +295,14 @@ export class Raft {
       case 'HeartbeatResponse':
         return this.#leader?.heartbeatResponse(m);
       case 'ReadIndex':
+        if (this.configuration.member(m.from) === undefined) return;
         return this.#leader?.requestRead({ from: m.from, context: m.context });
       case 'ReadIndexResponse':
         return this.#readAnswered(m.context, m.index);
+      case 'TransferLeadership':
+        return this.transferLeadership(m.from);
       case 'TimeoutNow':
-        if (this.role !== 'leader' && !this.#diskStalled) this.#campaign(true);
+        if (this.role !== 'leader' && this.#mayCampaign) this.#campaign(true);
         return;
       default:
         unreachable(m);
@@ -270,11 +312,11 @@ export class Raft {
   /** The sender is behind: if it asks for something, the answer carries our term, and that will bring it up. */
   #stepOlderTerm(m: Message): void {
     if (m.type === 'PreVote') {
-      this.send({ type: 'PreVoteResponse', ...this.#to(m.from), voteGranted: false });
+      this.out.send({ type: 'PreVoteResponse', ...this.#to(m.from), voteGranted: false });
     } else if (m.type === 'RequestVote') {
-      this.#sendAfterSave({ type: 'RequestVoteResponse', ...this.#to(m.from), voteGranted: false });
+      this.out.sendAfterSave({ type: 'RequestVoteResponse', ...this.#to(m.from), voteGranted: false });
     } else if (m.type === 'AppendEntries' || m.type === 'Heartbeat') {
-      this.#refuse(m.from, { prevLogIndex: 0, conflictIndex: 0, conflictTerm: 0 });
+      this.#answer(m.from, REFUSED_OLD_TERM);
     }
   }
 
@@ -301,39 +343,29 @@ export class Raft {
     return { group: this.group, from: this.id, to, term: this.term };
   }
 
-  send(message: Message): void {
-    this.#messages.push(message);
-  }
-
-  #sendAfterSave(message: Message): void {
-    this.#messagesAfterSave.push(message);
-  }
-
-  fetch(request: { to: NodeId; from: number; bytesMax: number }): void {
-    this.#fetches.push(request);
-  }
-
   // Elections (§5.2, §5.4.1; pre-vote: thesis 9.6)
 
   #electionTimeout(): void {
-    this.#resetElectionTimer();
-    if (!this.#diskStalled) this.#preCampaign();
+    this.#electionTimer.reset(this.nowMs);
+    if (this.#mayCampaign) this.#preCampaign();
   }
 
-  /** Between one and two election timeouts, so that servers seldom ask at the same time. */
-  #resetElectionTimer(): void {
-    const { electionTimeoutMs } = this.limits;
-    this.#electionDueMs = this.nowMs + electionTimeoutMs + this.#random.below(electionTimeoutMs);
+  get #mayCampaign(): boolean {
+    return !this.#diskStalled && this.configuration.isVoter(this.id);
+  }
+
+  #otherVoters(): NodeId[] {
+    return this.configuration.voters.filter((voter) => voter !== this.id);
   }
 
   #preCampaign(): void {
     assert(this.role !== 'leader', 'a leader does not campaign', this.term);
     this.role = 'preCandidate';
     this.leaderId = NOBODY;
-    this.#votes = new Votes(this.quorum);
+    this.#votes = new Votes(this.configuration);
     const { lastIndex: lastLogIndex, lastTerm: lastLogTerm } = this.log;
-    for (const to of this.quorum.others(this.id)) {
-      this.send({ type: 'PreVote', ...this.#to(to), term: this.term + 1, lastLogIndex, lastLogTerm });
+    for (const to of this.#otherVoters()) {
+      this.out.send({ type: 'PreVote', ...this.#to(to), term: this.term + 1, lastLogIndex, lastLogTerm });
     }
     this.#countVote(this.id, true);
   }
@@ -344,21 +376,14 @@ export class Raft {
     this.term++;
     this.votedFor = this.id;
     this.leaderId = NOBODY;
-    this.#votes = new Votes(this.quorum);
-    this.#retrySoon();
+    this.#votes = new Votes(this.configuration);
+    this.#electionTimer.retrySoon(this.nowMs);
     // The requests too wait for the disk. If they left first and this server crashed, it could wake up in the old term
     // with a shorter log, ask again for the same term, and count votes that were given to its previous, longer log.
     this.#ownVoteToken = this.#lastToken + 1;
     const { lastIndex: lastLogIndex, lastTerm: lastLogTerm } = this.log;
     const request = { type: 'RequestVote' as const, lastLogIndex, lastLogTerm, leadershipTransfer };
-    for (const to of this.quorum.others(this.id)) this.#sendAfterSave({ ...request, ...this.#to(to) });
-  }
-
-  /** An election that nobody wins is tried again sooner than a leader is suspected: nobody is leading meanwhile. */
-  #retrySoon(): void {
-    const { electionTimeoutMs } = this.limits;
-    const half = Math.ceil(electionTimeoutMs / 2);
-    this.#electionDueMs = this.nowMs + half + this.#random.below(half);
+    for (const to of this.#otherVoters()) this.out.sendAfterSave({ ...request, ...this.#to(to) });
   }
 
   #countVote(voter: NodeId, granted: boolean): void {
@@ -372,7 +397,7 @@ export class Raft {
   #preVote(m: PreVote): void {
     const voteGranted = m.term > this.term && this.log.isUpToDate(m.lastLogIndex, m.lastLogTerm);
     const term = voteGranted ? m.term : this.term;
-    this.send({ type: 'PreVoteResponse', ...this.#to(m.from), term, voteGranted });
+    this.out.send({ type: 'PreVoteResponse', ...this.#to(m.from), term, voteGranted });
   }
 
   #requestVote(m: RequestVote): void {
@@ -380,9 +405,9 @@ export class Raft {
     const voteGranted = free && this.log.isUpToDate(m.lastLogIndex, m.lastLogTerm);
     if (voteGranted) {
       this.votedFor = m.from;
-      this.#resetElectionTimer();
+      this.#electionTimer.reset(this.nowMs);
     }
-    this.#sendAfterSave({ type: 'RequestVoteResponse', ...this.#to(m.from), voteGranted });
+    this.out.sendAfterSave({ type: 'RequestVoteResponse', ...this.#to(m.from), voteGranted });
   }
 
   // Roles. These two, #preCampaign and #campaign are the only places where the role changes.
@@ -395,9 +420,9 @@ export class Raft {
     this.role = 'follower';
     this.leaderId = leaderId;
     this.#leader = undefined;
-    this.#votes = new Votes(this.quorum);
+    this.#votes = new Votes(this.configuration);
     // One that has lost an election keeps its timer: it was set for the next try.
-    if (wasLeader !== undefined || leaderId !== NOBODY) this.#resetElectionTimer();
+    if (wasLeader !== undefined || leaderId !== NOBODY) this.#electionTimer.reset(this.nowMs);
     if (leaderId === NOBODY) return;
     this.#leaderContactMs = this.nowMs;
     this.#pendingReads.forgetAsked();
@@ -409,7 +434,7 @@ export class Raft {
     assert(this.votedFor === this.id, 'a leader has voted for itself', this.votedFor);
     this.role = 'leader';
     this.leaderId = this.id;
-    this.#votes = new Votes(this.quorum);
+    this.#votes = new Votes(this.configuration);
     this.#leader = new Leader(this);
     // An entry of its own term, at once: what came before can be committed only together with it. (§5.4.2, §8)
     const noop = {
@@ -419,6 +444,7 @@ export class Raft {
       data: new Uint8Array(),
     };
     this.#leader.append(noop);
+    if (this.#forced) this.#leader.writeConfiguration();
     for (const context of this.#pendingReads.contexts) this.#leader.requestRead({ from: this.id, context });
   }
 
@@ -429,51 +455,24 @@ export class Raft {
     assert(this.role !== 'leader', 'a term has one leader (§5.2)', from, this.id, this.term);
     if (this.leaderId !== from || this.role !== 'follower') this.#becomeFollower(this.term, from);
     this.#leaderContactMs = this.nowMs;
-    this.#resetElectionTimer();
+    this.#electionTimer.reset(this.nowMs);
   }
 
   #appendEntries(m: AppendEntries): void {
     this.#heardLeader(m.from);
-    const { log } = this;
-    // What is committed here is in every leader's log: there is nothing to compare, and it may be compacted.
-    const known = m.prevLogIndex < log.commitIndex;
-    if (!known && !log.matches(m.prevLogIndex, m.prevLogTerm)) {
-      const agree = log.findConflictByTerm(m.prevLogIndex, m.prevLogTerm);
-      const { prevLogIndex } = m;
-      return this.#refuse(m.from, { prevLogIndex, conflictIndex: agree.index, conflictTerm: agree.term });
-    }
-    log.merge(known ? m.entries.filter((entry) => entry.index > log.commitIndex) : m.entries);
-    const lastNewIndex = m.prevLogIndex + m.entries.length;
-    // "commitIndex = min(leaderCommit, index of last new entry)": what lies behind it here may not be the leader's.
-    log.commitTo(Math.min(m.leaderCommit, lastNewIndex));
-    this.#acknowledge(m, lastNewIndex);
+    this.#answer(m.from, takeEntries(this.log, m));
   }
 
-  #acknowledge(m: AppendEntries, matchIndex: number): void {
-    const { prevLogIndex } = m;
-    const answer = { success: true, prevLogIndex, matchIndex, conflictIndex: 0, conflictTerm: 0 };
-    this.#sendAfterSave({ type: 'AppendEntriesResponse', ...this.#to(m.from), ...answer });
-  }
-
-  /** The term must be durable before the sender learns of it, as with a vote. */
-  #refuse(to: NodeId, at: { prevLogIndex: number; conflictIndex: number; conflictTerm: number }): void {
-    const answer = { success: false, matchIndex: 0, ...at };
-    this.#sendAfterSave({ type: 'AppendEntriesResponse', ...this.#to(to), ...answer });
+  /** The entries must be durable before the sender learns of them; with a refusal the term must, as with a vote. */
+  #answer(to: NodeId, answer: AppendEntriesAnswer): void {
+    this.out.sendAfterSave({ type: 'AppendEntriesResponse', ...this.#to(to), ...answer });
   }
 
   #heartbeat(m: Heartbeat): void {
     this.#heardLeader(m.from);
-    // A leader has been told that we have these entries. If we do not, the disk has lost what it had confirmed.
-    const acknowledged = Math.max(m.leaderCommit, m.allMatchedIndex);
-    if (acknowledged > this.log.lastIndex) {
-      throw new CorruptionError(
-        `the log ends at ${this.log.lastIndex}, but this server acknowledged entries up to ${acknowledged}: ` +
-          'its data were lost or replaced by older ones. It must not vote again under this identity',
-      );
-    }
-    this.log.commitTo(m.leaderCommit);
-    this.allMatchedIndex = Math.max(this.allMatchedIndex, m.allMatchedIndex);
-    this.send({ type: 'HeartbeatResponse', ...this.#to(m.from), readRound: m.readRound });
+    takeCommit(this.log, m);
+    this.#noteAllMatched(m.configurationIndex, m.allMatchedIndex);
+    this.out.send({ type: 'HeartbeatResponse', ...this.#to(m.from), readRound: m.readRound });
   }
 
   // Reads (thesis 6.4): this server's own, whoever leads
@@ -482,16 +481,16 @@ export class Raft {
   #askAgainForReads(): void {
     if (this.leaderId === NOBODY || this.#leader !== undefined) return;
     for (const context of this.#pendingReads.takeDue(this.nowMs, this.limits.heartbeatIntervalMs)) {
-      this.send({ type: 'ReadIndex', ...this.#to(this.leaderId), context });
+      this.out.send({ type: 'ReadIndex', ...this.#to(this.leaderId), context });
     }
   }
 
   #readConfirmed(asker: NodeId, context: number, index: number): void {
     if (asker === this.id) return this.#readAnswered(context, index);
-    this.send({ type: 'ReadIndexResponse', ...this.#to(asker), context, index });
+    this.out.send({ type: 'ReadIndexResponse', ...this.#to(asker), context, index });
   }
 
   #readAnswered(context: number, index: number): void {
-    if (this.#pendingReads.answered(context)) this.#reads.push({ context, index });
+    if (this.#pendingReads.answered(context)) this.out.confirmRead({ context, index });
   }
 }

@@ -1,8 +1,16 @@
 /**
  * What goes in and out of the consensus core: the answer to a proposal, and what a turn has brought about.
  */
+import type { ChangeRefusal } from './configuration.ts';
 import type { Message } from './messages.ts';
 import type { Entry, HardState, NodeId } from './types.ts';
+
+/** Why a change of the members is not begun. Nothing has changed then. */
+export type NoChangeReason = 'not-leader' | 'not-ready' | 'pending' | 'transferring' | ChangeRefusal;
+
+export type ChangeProposed =
+  | { readonly accepted: true; readonly index: number; readonly term: number }
+  | { readonly accepted: false; readonly reason: NoChangeReason };
 
 export type Proposed =
   | { readonly accepted: true; readonly index: number; readonly term: number }
@@ -32,4 +40,6 @@ export interface Ready {
   readonly reads: readonly { readonly context: number; readonly index: number }[];
   /** Entries to read from the disk; answered with `fetched`. */
   readonly fetches: readonly { readonly to: NodeId; readonly from: number; readonly bytesMax: number }[];
+  /** Followers that need a snapshot; each is reported once, until `snapshotEnded` was called for it. */
+  readonly snapshots: readonly NodeId[];
 }

@@ -1,15 +1,15 @@
 /**
  * The answers to one election, or pre-election: who has granted its vote, and who has not.
  */
-import type { Quorum } from './quorum.ts';
+import type { Configuration } from './configuration.ts';
 import type { NodeId } from './types.ts';
 
 export class Votes {
-  readonly #quorum: Quorum;
+  readonly #configuration: Configuration;
   readonly #answers = new Map<NodeId, boolean>();
 
-  constructor(quorum: Quorum) {
-    this.#quorum = quorum;
+  constructor(configuration: Configuration) {
+    this.#configuration = configuration;
   }
 
   /** A voter's first answer counts; doubles change nothing. */
@@ -17,11 +17,10 @@ export class Votes {
     if (!this.#answers.has(voter)) this.#answers.set(voter, granted);
   }
 
-  /** `lost`: a majority has refused, so that no more can come of it. */
+  /** `lost`: so many have refused that no majority can grant any more. */
   get outcome(): 'won' | 'lost' | 'open' {
-    let granted = 0;
-    for (const answer of this.#answers.values()) if (answer) granted++;
-    if (this.#quorum.isMajority(granted)) return 'won';
-    return this.#quorum.isMajority(this.#answers.size - granted) ? 'lost' : 'open';
+    const answers = this.#answers;
+    if (this.#configuration.hasMajority((voter) => answers.get(voter) === true)) return 'won';
+    return this.#configuration.hasMajority((voter) => answers.get(voter) !== false) ? 'open' : 'lost';
   }
 }

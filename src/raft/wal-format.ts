@@ -13,15 +13,17 @@
  *   items    entries    1 | group u32 | first index u64 | count u32 | count x (term u64 | type u8 | data length u32 | data)
  *            hardState  2 | group u32 | term u64 | votedFor u64
  *            logEnd     3 | group u32 | last index u64 | last term u64      in the first record of a segment, see wal.ts
+ *            snapshot   4 | group u32 | index u64 | term u64
  *
- * Entries replace whatever the log held from their first index on. Little-endian throughout.
+ * Entries replace whatever the log held from their first index on. A snapshot has taken the place of the group's whole
+ * log, which begins anew behind the entry it names. Little-endian throughout.
  */
 import { assert } from '../lib/assert.ts';
 import { ByteReader, type ByteWriter, MalformedError } from '../lib/bytes.ts';
 import { crc32 } from '../lib/checksum.ts';
 import type { Entry, EntryType, GroupId, HardState } from './types.ts';
 
-export const WAL_VERSION = 1;
+export const WAL_VERSION = 2;
 export const SEGMENT_HEADER_BYTES = 40;
 export const RECORD_HEADER_BYTES = 24;
 const SEGMENT_MAGIC = 0x57_4c_48_53;
@@ -48,7 +50,8 @@ export type WalItem =
       readonly group: GroupId;
       readonly lastIndex: number;
       readonly lastTerm: number;
-    };
+    }
+  | { readonly type: 'snapshot'; readonly group: GroupId; readonly index: number; readonly term: number };
 
 export interface WalRecord {
   readonly sequence: number;
@@ -131,6 +134,12 @@ function encodeItem(out: ByteWriter, item: WalItem): void {
       out.u64(item.lastIndex);
       out.u64(item.lastTerm);
       return;
+    case 'snapshot':
+      out.u8(4);
+      out.u32(item.group);
+      out.u64(item.index);
+      out.u64(item.term);
+      return;
   }
 }
 
@@ -186,6 +195,8 @@ function decodeItems(reader: ByteReader): WalItem[] {
       items.push({ type: 'hardState', group, hardState: { term: reader.u64(), votedFor: reader.u64() } });
     } else if (type === 3) {
       items.push({ type: 'logEnd', group, lastIndex: reader.u64(), lastTerm: reader.u64() });
+    } else if (type === 4) {
+      items.push({ type: 'snapshot', group, index: reader.u64(), term: reader.u64() });
     } else {
       throw new MalformedError(`a log item is of unknown type ${type}`);
     }

@@ -5,10 +5,14 @@
  * bytes. Entries that replaced earlier ones always begin a point, and the points they replaced are dropped; reading
  * from one point to the next therefore never meets an entry that was replaced later, but for those that were replaced
  * within their own record.
+ *
+ * A disk may return the good bytes of another place, which have a good checksum too. So a point knows the number of its
+ * record, and those behind it must count on.
  */
 import { assert } from '../lib/assert.ts';
+import { MalformedError } from '../lib/bytes.ts';
 import type { Entry, GroupId } from './types.ts';
-import { decodeRecord } from './wal-format.ts';
+import { decodeRecord, type WalItem, type WalRecord } from './wal-format.ts';
 
 /** The record at [offset, end) of a segment holds entries [from, last]. */
 export interface ReadPoint {
@@ -17,6 +21,8 @@ export interface ReadPoint {
   readonly segment: number;
   readonly offset: number;
   readonly end: number;
+  /** The record's number. */
+  readonly sequence: number;
 }
 
 const POINT_EVERY_BYTES = 128 << 10;
@@ -37,6 +43,12 @@ export class ReadPoints {
     this.#points.push(point);
   }
 
+  /** A snapshot has taken the place of all entries so far. */
+  clear(): void {
+    this.#points = [];
+    this.#lastIndex = 0;
+  }
+
   dropSegment(segment: number): void {
     this.#points = this.#points.filter((point) => point.segment !== segment);
   }
@@ -53,9 +65,10 @@ export class ReadPoints {
 export class Extent {
   readonly segment: number;
   readonly offset: number;
-  /** Undefined: to the end of the segment. */
+  /** Undefined: to the end of what is written in the segment. */
   readonly endOffset: number | undefined;
   readonly #before: number;
+  readonly #sequence: number;
 
   constructor(point: ReadPoint, next: ReadPoint | undefined) {
     this.segment = point.segment;
@@ -63,32 +76,52 @@ export class Extent {
     // The record of the next point belongs to both: it may begin with entries of this one.
     this.endOffset = next?.segment === point.segment ? next.end : undefined;
     this.#before = next?.from ?? Number.MAX_SAFE_INTEGER;
+    this.#sequence = point.sequence;
   }
 
-  /** The entries of `group` from `from` on that `content`, the bytes of this extent, holds. */
-  collect(read: { group: GroupId; from: number; content: Uint8Array; seed: number }): Entry[] | 'corrupt' {
+  /**
+   * The entries of `group` from `from` on that `content`, the bytes of this extent, holds; or the offset in `content`
+   * from which on it is not what was written.
+   */
+  collect(read: {
+    group: GroupId;
+    from: number;
+    content: Uint8Array;
+    seed: number;
+  }): { readonly entries: readonly Entry[] } | { readonly damagedAt: number } {
     const found: Entry[] = [];
-    let offset = 0;
-    while (offset < read.content.length) {
-      const record = decodeRecord(read.content, offset, read.seed);
-      if (record === 'empty') break;
-      if (record === 'bad') return 'corrupt';
+    let sequence = this.#sequence;
+    for (let offset = 0; offset < read.content.length; sequence++) {
+      const record = readRecord(read.content, offset, read.seed);
+      if (record?.sequence !== sequence) return { damagedAt: offset };
       for (const item of record.items) {
-        if (item.type !== 'entries' || item.group !== read.group) continue;
-        // Several saves may have gone into one record, and a later one of them may replace entries of an earlier one.
-        while (found.length > 0 && found.at(-1)!.index >= item.from) found.pop();
-        for (const entry of item.entries) {
-          if (entry.index < read.from || entry.index >= this.#before) continue;
-          assert(
-            found.length === 0 || entry.index === found.at(-1)!.index + 1,
-            'entries between two points follow each other',
-            entry.index,
-          );
-          found.push({ ...entry, data: Uint8Array.from(entry.data) });
-        }
+        if (item.group === read.group) this.#collectItem(item, read.from, found);
       }
       offset = record.end;
     }
-    return found;
+    return { entries: found };
+  }
+
+  #collectItem(item: WalItem, from: number, found: Entry[]): void {
+    if (item.type === 'snapshot') found.length = 0;
+    if (item.type !== 'entries') return;
+    // Several saves may have gone into one record, and a later one of them may replace entries of an earlier one.
+    while (found.length > 0 && found.at(-1)!.index >= item.from) found.pop();
+    for (const entry of item.entries) {
+      if (entry.index < from || entry.index >= this.#before) continue;
+      const follows = found.length === 0 || entry.index === found.at(-1)!.index + 1;
+      assert(follows, 'entries between two points follow each other', entry.index);
+      found.push({ ...entry, data: Uint8Array.from(entry.data) });
+    }
+  }
+}
+
+function readRecord(content: Uint8Array, offset: number, seed: number): WalRecord | undefined {
+  try {
+    const record = decodeRecord(content, offset, seed);
+    return record === 'empty' || record === 'bad' ? undefined : record;
+  } catch (error) {
+    if (error instanceof MalformedError) return undefined;
+    throw error;
   }
 }

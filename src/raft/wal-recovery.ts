@@ -8,12 +8,13 @@
  * bad one is therefore proof that the bad one was durable: the durable mark. (The last record has none behind it; the
  * log writes an empty record, a seal, when it falls idle, so that lasts a second.) On proof of corruption the log
  * refuses to open, and the server cannot vote. After TigerBeetle's recovery and "Protocol-Aware Recovery" (FAST 2018).
+ *
+ * A disk may also return what is not there: a flipped bit, the bytes of another place. So looking at a segment (`scan`)
+ * is apart from believing it (`accept`), and one that does not end in zeros is read once more in between.
  */
-
 import { MalformedError } from '../lib/bytes.ts';
 import { CorruptionError } from '../lib/errors.ts';
-import type { LogStart } from './log.ts';
-import type { Entry, GroupId, HardState } from './types.ts';
+import { damageError } from './wal-damage.ts';
 import {
   decodeRecord,
   decodeSegmentHeader,
@@ -22,18 +23,14 @@ import {
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
   WAL_VERSION,
-  type WalItem,
   type WalRecord,
 } from './wal-format.ts';
 
-export interface RecoveredGroup {
-  hardState: HardState;
-  log: LogStart;
-}
-
-/** One segment file, in the order of the numbers in their names. */
+/** One segment file as it was read. */
 export interface SegmentContent {
   readonly name: string;
+  /** The number in its name. */
+  readonly number: number;
   readonly content: Uint8Array;
 }
 
@@ -47,107 +44,148 @@ export interface ScannedSegment {
   readonly tornTail: boolean;
 }
 
+/** What was found in a segment file, if that reading of it is to be believed. */
+export interface SegmentScan {
+  readonly name: string;
+  /** Views of what was read. */
+  readonly records: readonly { readonly record: WalRecord; readonly offset: number }[];
+  /** Undefined for a file made in advance and never put into use, or torn while it was. */
+  readonly segment: ScannedSegment | undefined;
+  /** It cannot be as it was written. */
+  readonly damage: CorruptionError | undefined;
+}
+
 /** Told of every record in order, with where it stands. */
 export type RecordVisitor = (record: WalRecord, at: { segment: SegmentHeader; offset: number }) => void;
 
+/** Whether the disk should be asked once more before this is believed. */
+export function isDoubtful({ damage, segment }: SegmentScan): boolean {
+  return damage !== undefined || segment === undefined || segment.tornTail;
+}
+
+/** Of two scans of one segment that which found more. */
+export function betterScan(one: SegmentScan, other: SegmentScan): SegmentScan {
+  if ((one.damage === undefined) !== (other.damage === undefined)) {
+    return one.damage === undefined ? one : other;
+  }
+  return (other.segment?.end ?? 0) > (one.segment?.end ?? 0) ? other : one;
+}
+
 /**
- * Walks through the segments, one at a time so that only one need be in memory. Feed it every segment file in order.
- * Throws CorruptionError.
+ * Walks through the segments, one at a time so that only one need be in memory. Scan every segment file in order, and
+ * accept each before the next.
  */
 export class WalScanner {
   readonly segments: ScannedSegment[] = [];
-  /** Names of files without a header: made in advance and never put into use, or torn while they were. */
+  /** Names of files that were never put into use. */
   readonly unused: string[] = [];
   nextSequence = 0;
-  readonly #visit: RecordVisitor;
 
-  constructor(visit: RecordVisitor) {
-    this.#visit = visit;
-  }
-
-  add(segment: SegmentContent): void {
-    const header = decodeSegmentHeader(segment.content);
+  /** Looks, and changes nothing. */
+  scan(file: SegmentContent): SegmentScan {
+    const header = decodeSegmentHeader(file.content);
     if (header === undefined) {
-      this.#addUnused(segment);
-      return;
+      const inUse = !isZero(file.content.subarray(0, SEGMENT_HEADER_BYTES)) && holdsRecordsOfItsOwn(file);
+      const damage = inUse
+        ? damageError(`${file.name}: the header is damaged, and it was in use`)
+        : undefined;
+      return { name: file.name, records: [], segment: undefined, damage };
     }
-    if (header.version !== WAL_VERSION) {
-      throw new CorruptionError(
-        `${segment.name} is of log format ${header.version}, this program reads format ${WAL_VERSION}`,
-      );
-    }
-    this.#checkPlace(segment, header);
-    this.#scan(segment, header);
+    const damage = this.#checkPlace(file, header);
+    if (damage !== undefined) return { name: file.name, records: [], segment: undefined, damage };
+    const firstSequence = this.segments.length === 0 ? header.firstSequence : this.nextSequence;
+    return scanRecords(file, header, firstSequence);
   }
 
-  #addUnused(segment: SegmentContent): void {
-    if (!isZero(segment.content.subarray(0, SEGMENT_HEADER_BYTES)) && holdsRecordsOfItsOwn(segment)) {
-      throw new CorruptionError(`${segment.name}: the header is damaged, and it was in use`);
-    }
-    this.unused.push(segment.name);
-  }
-
-  #checkPlace(segment: SegmentContent, header: SegmentHeader): void {
-    const { name } = segment;
-    const previous = this.segments.at(-1);
-    if (this.unused.length > 0) {
-      throw new CorruptionError(`${this.unused[0]} lies before ${name} and its header is damaged or missing`);
-    }
-    if (previous === undefined) {
-      this.nextSequence = header.firstSequence;
-      return;
-    }
-    if (header.number !== previous.header.number + 1) {
-      throw new CorruptionError(`the segment between ${previous.name} and ${name} is missing`);
-    }
-    if (header.firstSequence !== this.nextSequence) {
-      throw new CorruptionError(
-        `${previous.name} is damaged at byte ${previous.end}: record ${this.nextSequence} is not readable, ` +
-          `but ${name} was begun after it with record ${header.firstSequence}`,
-      );
-    }
-  }
-
-  #scan(segment: SegmentContent, header: SegmentHeader): void {
-    const { name, content } = segment;
-    let offset = SEGMENT_HEADER_BYTES;
-    for (;;) {
-      const record = readRecord(segment, offset, header.seed);
-      if (record === 'empty' || record === 'bad' || record.sequence !== this.nextSequence) break;
-      this.#visit(record, { segment: header, offset });
-      this.nextSequence++;
-      offset = record.end;
-    }
-    const tornTail = !isZero(content, offset);
-    if (tornTail) this.#refuseIfDurable(segment, header, offset);
-    if (offset === SEGMENT_HEADER_BYTES) {
-      // Torn at its first write, behind the header: without its first record the log could never begin with it.
+  /** Goes on to the next segment, or throws the scan's CorruptionError. */
+  accept({ name, records, segment, damage }: SegmentScan, visit: RecordVisitor): void {
+    if (damage !== undefined) throw damage;
+    if (segment === undefined) {
       this.unused.push(name);
       return;
     }
-    this.segments.push({ name, header, bytes: content.length, end: offset, tornTail });
+    if (this.segments.length === 0) this.nextSequence = segment.header.firstSequence;
+    for (const { record, offset } of records) visit(record, { segment: segment.header, offset });
+    this.nextSequence += records.length;
+    this.segments.push(segment);
   }
 
-  #refuseIfDurable(segment: SegmentContent, header: SegmentHeader, end: number): void {
-    for (let offset = end + 8; offset < segment.content.length; offset += 8) {
-      if (segment.content[offset] === 0) continue;
-      const record = readRecord(segment, offset, header.seed);
-      if (record === 'empty' || record === 'bad' || record.sequence <= this.nextSequence) continue;
-      throw new CorruptionError(
-        `${segment.name} is damaged at byte ${end}: record ${this.nextSequence} is not readable, but record ` +
-          `${record.sequence} at byte ${offset}, which was written when ${this.nextSequence} was durable, is`,
-      );
+  #checkPlace(
+    { name, number }: SegmentContent,
+    header: SegmentHeader & { version: number },
+  ): CorruptionError | undefined {
+    if (header.version !== WAL_VERSION) {
+      const formats = `log format ${header.version}, this program reads format ${WAL_VERSION}`;
+      return new CorruptionError(`${name} is of ${formats}`);
     }
+    if (header.number !== number) {
+      return damageError(`${name} holds segment ${header.number}: it is not the file that was written here`);
+    }
+    if (this.unused.length > 0) {
+      return damageError(`${this.unused[0]} lies before ${name} and its header is damaged or missing`);
+    }
+    const previous = this.segments.at(-1);
+    if (previous === undefined) return undefined;
+    if (header.number !== previous.header.number + 1) {
+      return damageError(`the segment between ${previous.name} and ${name} is missing`);
+    }
+    if (header.firstSequence === this.nextSequence) return undefined;
+    return damageError(
+      `${previous.name} is damaged at byte ${previous.end}: record ${this.nextSequence} is not readable, ` +
+        `but ${name} was begun after it with record ${header.firstSequence}`,
+    );
   }
 }
 
-function readRecord(segment: SegmentContent, offset: number, seed: number): WalRecord | 'empty' | 'bad' {
+function scanRecords(file: SegmentContent, header: SegmentHeader, firstSequence: number): SegmentScan {
+  const { name, content } = file;
+  const records: { record: WalRecord; offset: number }[] = [];
+  let offset = SEGMENT_HEADER_BYTES;
+  let tornTail = false;
+  let damage: CorruptionError | undefined;
   try {
-    return decodeRecord(segment.content, offset, seed);
+    for (;;) {
+      const record = readRecord(file, offset, header.seed);
+      if (record === 'empty' || record === 'bad') break;
+      if (record.sequence !== firstSequence + records.length) break;
+      records.push({ record, offset });
+      offset = record.end;
+    }
+    tornTail = !isZero(content, offset);
+    const nextSequence = firstSequence + records.length;
+    if (tornTail) refuseIfDurable(file, { header, end: offset, nextSequence });
+  } catch (error) {
+    if (!(error instanceof CorruptionError)) throw error;
+    damage = error;
+  }
+  const segment = { name, header, bytes: content.length, end: offset, tornTail };
+  // Torn at its first write, behind the header: without its first record the log could never begin with it.
+  return { name, records, segment: records.length === 0 ? undefined : segment, damage };
+}
+
+/** Throws CorruptionError when a record follows that was begun when the unreadable one at `end` was durable. */
+function refuseIfDurable(
+  file: SegmentContent,
+  { header, end, nextSequence }: { header: SegmentHeader; end: number; nextSequence: number },
+): void {
+  for (let offset = end + 8; offset < file.content.length; offset += 8) {
+    if (file.content[offset] === 0) continue;
+    const record = readRecord(file, offset, header.seed);
+    if (record === 'empty' || record === 'bad' || record.sequence <= nextSequence) continue;
+    throw damageError(
+      `${file.name} is damaged at byte ${end}: record ${nextSequence} is not readable, but record ` +
+        `${record.sequence} at byte ${offset}, which was written when ${nextSequence} was durable, is`,
+    );
+  }
+}
+
+function readRecord(file: SegmentContent, offset: number, seed: number): WalRecord | 'empty' | 'bad' {
+  try {
+    return decodeRecord(file.content, offset, seed);
   } catch (error) {
     if (!(error instanceof MalformedError)) throw error;
-    throw new CorruptionError(
-      `${segment.name}: the record at byte ${offset} has a good checksum and bad content`,
+    throw damageError(
+      `${file.name}: the record at byte ${offset} has a good checksum and bad content`,
       error,
     );
   }
@@ -162,109 +200,4 @@ function holdsRecordsOfItsOwn({ content }: SegmentContent): boolean {
     if (content[offset] !== 0 && mayBeRecord(content, offset)) return true;
   }
   return false;
-}
-
-/** Builds each group's log from the items of its records, in their order. */
-export class LogRebuilder {
-  readonly groups = new Map<GroupId, GroupLog>();
-  readonly #appliedIndexOf: (group: GroupId) => number;
-
-  /** `appliedIndexOf` tells up to where the checkpoint has each group's entries: those are not kept in memory. */
-  constructor(appliedIndexOf: (group: GroupId) => number) {
-    this.#appliedIndexOf = appliedIndexOf;
-  }
-
-  take(item: WalItem): void {
-    let log = this.groups.get(item.group);
-    if (log === undefined) {
-      log = new GroupLog(this.#appliedIndexOf(item.group));
-      this.groups.set(item.group, log);
-    }
-    log.take(item);
-  }
-}
-
-class GroupLog {
-  hardState: HardState = { term: 0, votedFor: 0 };
-  readonly #appliedIndex: number;
-  #compacted = { index: 0, term: 0 };
-  #begun = false;
-  /** The log cannot begin here: what the segment's first record told of was replaced. It begins with a later one. */
-  #replaced = false;
-  #lastIndex = 0;
-  #runs: { from: number; term: number }[] = [];
-  #entries: Entry[] = [];
-
-  constructor(appliedIndex: number) {
-    this.#appliedIndex = appliedIndex;
-  }
-
-  take(item: WalItem): void {
-    if (item.type === 'hardState') {
-      this.hardState = item.hardState;
-    } else if (item.type === 'logEnd') {
-      this.#logEnd(item.lastIndex, item.lastTerm);
-    } else {
-      this.#append(item.from, item.entries);
-    }
-    this.#begun = true;
-  }
-
-  /** At the beginning of the oldest segment it tells where the log begins; later ones repeat what is known. */
-  #logEnd(lastIndex: number, lastTerm: number): void {
-    if (!this.#begun || this.#replaced) {
-      this.#compacted = { index: lastIndex, term: lastTerm };
-      this.#lastIndex = lastIndex;
-      this.#runs = [];
-      this.#entries = [];
-      this.#replaced = false;
-    } else if (lastIndex !== this.#lastIndex || lastTerm !== this.#lastTerm) {
-      throw new CorruptionError(`the log was at ${lastIndex}, but its records lead to ${this.#lastIndex}`);
-    }
-  }
-
-  get #lastTerm(): number {
-    return this.#runs.at(-1)?.term ?? this.#compacted.term;
-  }
-
-  #append(from: number, entries: readonly Entry[]): void {
-    // Only compaction makes a segment the first, and it lets none be that in which this happens: it was interrupted.
-    if (from <= this.#compacted.index) this.#replaced = true;
-    if (this.#replaced) return;
-    if (from > this.#lastIndex + 1) {
-      throw new CorruptionError(
-        `entries from ${from} on do not join the log, which runs from ${this.#compacted.index} to ${this.#lastIndex}`,
-      );
-    }
-    while (this.#runs.length > 0 && this.#runs.at(-1)!.from >= from) this.#runs.pop();
-    while (this.#entries.length > 0 && this.#entries.at(-1)!.index >= from) this.#entries.pop();
-    for (const entry of entries) {
-      if (entry.term !== this.#lastTerm || this.#runs.length === 0) {
-        this.#runs.push({ from: entry.index, term: entry.term });
-      }
-      // A copy, or one entry would keep the whole segment in memory.
-      if (entry.index > this.#appliedIndex)
-        this.#entries.push({ ...entry, data: Uint8Array.from(entry.data) });
-      this.#lastIndex = entry.index;
-    }
-  }
-
-  finish(): RecoveredGroup {
-    if (this.#lastIndex < this.#appliedIndex) {
-      throw new CorruptionError(
-        `the log ends at ${this.#lastIndex}, but the store holds the state after entry ${this.#appliedIndex}: ` +
-          'one of the two is of another time or place',
-      );
-    }
-    const { index: compactedIndex, term: compactedTerm } = this.#compacted;
-    if (compactedIndex > this.#appliedIndex || this.#replaced) {
-      throw new CorruptionError(
-        `the log begins behind entry ${compactedIndex}, but the store holds the state after entry ` +
-          `${this.#appliedIndex}: segments are missing, or the store is of another time or place`,
-      );
-    }
-    const { hardState } = this;
-    const log = { compactedIndex, compactedTerm, termRuns: this.#runs, lastIndex: this.#lastIndex };
-    return { hardState, log: { ...log, appliedIndex: this.#appliedIndex, entries: this.#entries } };
-  }
 }

@@ -1,30 +1,47 @@
 /** The segments of the write-ahead log: what is known of each, their names, and what is done to whole files. */
 import type { Disk, Log, LogFile } from '../lib/env.ts';
 import type { GroupId } from './types.ts';
-import { type RecordVisitor, type ScannedSegment, WalScanner } from './wal-recovery.ts';
+import {
+  betterScan,
+  isDoubtful,
+  type RecordVisitor,
+  type ScannedSegment,
+  type SegmentContent,
+  WalScanner,
+} from './wal-recovery.ts';
 
 export interface Segment {
   readonly number: number;
   readonly file: LogFile;
   readonly seed: number;
   readonly logEnds: LogEnds;
+  /** Up to here its records are on the disk; in the last segment a write may be under way behind it. */
+  durableOffset: number;
   /** Its header and first record are durable: what it repeats is no longer needed in the segments before it. */
   begun: boolean;
+  readsUnderWay: number;
 }
 
 /**
- * Where each group's log ended when a segment began. REPLACED when that entry was replaced later: then what the
- * segment's first record tells was never committed, and the log cannot begin with it.
+ * Where each group's log would begin if it began with this segment: behind the entry at which it ended when the segment
+ * was begun, or behind a snapshot that came later. REPLACED when that entry was replaced later: then what the segment's
+ * first record tells was never committed, and the log cannot begin with it.
  */
 export type LogEnds = Map<GroupId, number>;
 export const REPLACED = Number.POSITIVE_INFINITY;
+
+const NAME = /^(\d{12})\.wal$/;
 
 export function segmentName(number: number): string {
   return `${String(number).padStart(12, '0')}.wal`;
 }
 
-export function isSegmentName(name: string): boolean {
-  return /^\d{12}\.wal$/.test(name);
+/** The segments' files among `names`, in their order. */
+export function segmentFiles(names: readonly string[]): { readonly name: string; readonly number: number }[] {
+  return names.flatMap((name) => {
+    const digits = NAME.exec(name)?.[1];
+    return digits === undefined ? [] : [{ name, number: Number(digits) }];
+  });
 }
 
 /**
@@ -36,13 +53,14 @@ export async function openSegments(
   visit: RecordVisitor,
 ): Promise<{ segments: readonly { file: LogFile; scanned: ScannedSegment }[]; nextSequence: number }> {
   const { disk, directory, log } = place;
-  const scanner = new WalScanner(visit);
+  const scanner = new WalScanner();
   const files = new Map<string, LogFile>();
-  for (const name of (await disk.list(directory)).filter(isSegmentName)) {
+  for (const { name, number } of segmentFiles(await disk.list(directory))) {
     const path = `${directory}/${name}`;
     const file = await disk.openLogFile(path);
     files.set(path, file);
-    scanner.add({ name: path, content: await readWhole(file) });
+    const read = async () => ({ name: path, number, content: await readWhole(file) });
+    await acceptNext(scanner, { read, log }, visit);
   }
   for (const path of scanner.unused) {
     await files.get(path)!.close();
@@ -56,6 +74,20 @@ export async function openSegments(
     await wipe(file, end);
   }
   return { segments, nextSequence: scanner.nextSequence };
+}
+
+/** What does not look whole is read once more: the disk may have returned what is not there. */
+async function acceptNext(
+  scanner: WalScanner,
+  { read, log }: { read: () => Promise<SegmentContent>; log: Log },
+  visit: RecordVisitor,
+): Promise<void> {
+  const first = scanner.scan(await read());
+  if (!isDoubtful(first)) return scanner.accept(first, visit);
+  const best = betterScan(first, scanner.scan(await read()));
+  if (best !== first)
+    log.warning('the disk returned other bytes when it was asked again', { file: best.name });
+  scanner.accept(best, visit);
 }
 
 function readWhole(file: LogFile): Promise<Uint8Array> {

@@ -3,12 +3,12 @@
  * group has gathered since the last one (group commit). One write is under way at a time; what is saved meanwhile
  * forms the next. The slower the disk, the more it carries per write, without any timer.
  *
- * The log is a row of preallocated segments (format: wal-format.ts). The next one is made in advance, so changing to
- * it costs one small write. When it cannot be made the disk is full: `full` says so while the rest of the present
- * segment is still there, and the server stops taking writes from clients; it tries again every second.
+ * The log is a row of preallocated segments (format: wal-format.ts; making them: wal-spare.ts). A segment begins with a
+ * record of each group's hard state and of where its log ends. All segments before it can go when nobody needs an entry
+ * up to there any more (wal-compaction.ts), and the log then simply begins with it.
  *
- * A segment begins with a record of each group's hard state and of where its log ends. All segments before it can go
- * when nobody needs an entry up to there any more, and the log then simply begins with it.
+ * When a snapshot from the leader has taken the place of a group's state, its log begins anew behind it: a record says
+ * so, and whatever the log held of the group before is void.
  *
  * Purpose of an own log under a store that has one: LevelDB's is not checked on recovery (a flipped byte loses records
  * from the middle without an error), and one synced write here costs a fraction. A failed write leaves nobody knowing
@@ -17,9 +17,10 @@
 import { assert } from '../lib/assert.ts';
 import { ByteWriter } from '../lib/bytes.ts';
 import type { Clock, Disk, Log, LogFile, Random, Timer } from '../lib/env.ts';
-import { CorruptionError, DiskFullError } from '../lib/errors.ts';
 import type { Save } from './ready.ts';
-import type { Entry, GroupId, HardState } from './types.ts';
+import type { Entry, GroupId } from './types.ts';
+import { type CompactionNeeds, countUnneeded } from './wal-compaction.ts';
+import { damageError } from './wal-damage.ts';
 import {
   align,
   encodeRecord,
@@ -28,9 +29,11 @@ import {
   SEGMENT_HEADER_BYTES,
   type WalItem,
 } from './wal-format.ts';
-import { ReadPoints } from './wal-read.ts';
-import { LogRebuilder, type RecoveredGroup } from './wal-recovery.ts';
-import { type LogEnds, openSegments, REPLACED, type Segment, segmentName } from './wal-segments.ts';
+import { WalGroups } from './wal-groups.ts';
+import type { Extent } from './wal-read.ts';
+import { LogRebuilder, type RecoveredGroup, type StateOf } from './wal-rebuild.ts';
+import { openSegments, REPLACED, type Segment, segmentName } from './wal-segments.ts';
+import { SpareSegment } from './wal-spare.ts';
 
 export interface WalOptions {
   readonly disk: Disk;
@@ -39,30 +42,24 @@ export interface WalOptions {
   readonly log: Log;
   readonly directory: string;
   readonly segmentBytes: number;
-  /** Up to where the store has each group's entries applied. */
-  readonly appliedIndexOf: (group: GroupId) => number;
+  /** Over this size, give or take a little, the log leaves behind members that lag. */
+  readonly keepBytes: number;
+  /** What the store holds of each group. */
+  readonly stateOf: StateOf;
   /** The disk failed. Nothing is reported as saved any more; the process must end. */
   readonly onFatal: (error: Error) => void;
 }
 
 export const WAL_SEGMENT_BYTES = 16 << 20;
+export const WAL_KEEP_BYTES = 64 << 20;
+/** `keepBytes` is larger by up to so much, by chance, so that not all servers compact at once. */
+const KEEP_JITTER_MAX = 0.25;
 /** One write carries at most so much, or one save that is larger. */
 const WRITE_BYTES_MAX = 4 << 20;
 const SEAL_AFTER_MS = 1000;
-const RETRY_WHEN_FULL_MS = 1000;
 /** An upper bound of what an item takes besides its entries, and an entry besides its data. */
 const ITEM_OVERHEAD_BYTES = 32;
 const ENTRY_HEADER_BYTES = 13;
-const NEW_GROUP = { hardState: { term: 0, votedFor: 0 }, lastIndex: 0, lastTerm: 0, compactableTo: 0 };
-
-interface GroupState {
-  hardState: HardState;
-  lastIndex: number;
-  lastTerm: number;
-  /** Entries up to here are needed by nobody. */
-  compactableTo: number;
-  readonly points: ReadPoints;
-}
 
 interface Pending {
   readonly items: readonly WalItem[];
@@ -72,34 +69,30 @@ interface Pending {
 
 export class Wal {
   readonly #options: WalOptions;
-  readonly #groups = new Map<GroupId, GroupState>();
+  /** The size over which the log leaves behind members that lag. */
+  readonly keepBytes: number;
+  readonly #groups = new WalGroups();
   readonly #segments: Segment[] = [];
-  readonly #logEnds = new Map<number, LogEnds>();
   #offset = 0;
-  /** Up to here the present segment is on the disk; behind it a write may be under way. */
-  #durableOffset = 0;
   #nextSequence = 0;
   readonly #out = new ByteWriter(1 << 16);
   #pending: Pending[] = [];
-  #writing: Pending[] = [];
   #busySinceMs: number | undefined;
   /** Busy, but with waiting for a segment. */
   #rolling = false;
-  #spare: LogFile | undefined;
-  #makingSpare = false;
-  #full = false;
+  readonly #spare: SpareSegment;
   #unsealed = false;
   #sealTimer: Timer | undefined;
-  #readsUnderWay = 0;
   /** Segments that are no longer needed are being removed. */
   #removal: Promise<void> = Promise.resolve();
   #closing = false;
   #onSettled: (() => void) | undefined;
-  /** A change of segment waits for the spare that is being made. */
-  #afterSpare: (() => void) | undefined;
 
   private constructor(options: WalOptions) {
     this.#options = options;
+    const jitter = (options.random.below(1000) / 1000) * KEEP_JITTER_MAX;
+    this.keepBytes = Math.floor(options.keepBytes * (1 + jitter));
+    this.#spare = new SpareSegment({ ...options, onIdle: () => this.#spareIdle() });
   }
 
   /** Reads the log that is there, or begins one. Throws CorruptionError, DiskFullError. */
@@ -111,13 +104,19 @@ export class Wal {
     await options.disk.makeDirectory(options.directory);
     const recovered = await wal.#recover();
     if (wal.#segments.length === 0) await wal.#begin();
-    wal.#makeSpare();
+    wal.#prepareSpare();
+    await wal.#finishInstalls(recovered);
     return { wal, recovered };
   }
 
   /** Whether the disk has no room for the next segment: clients' writes must be refused. */
   get full(): boolean {
-    return this.#full;
+    return this.#spare.full;
+  }
+
+  /** What all segments take on the disk, the one made in advance included. */
+  get bytes(): number {
+    return this.#segments.reduce((sum, { file }) => sum + file.bytes, this.#spare.bytes);
   }
 
   /** Since when the disk has been at one and the same write, or has had no room for it; undefined when it is idle. */
@@ -134,6 +133,11 @@ export class Wal {
     assert(!this.#closing, 'an open log takes saves');
     const items: WalItem[] = [];
     if (save.hardState !== undefined) items.push({ type: 'hardState', group, hardState: save.hardState });
+    if (save.snapshot !== undefined) {
+      const { index, term } = save.snapshot;
+      assert(index + 1 === (save.truncateFrom ?? index + 1), 'entries follow the snapshot', index);
+      items.push({ type: 'snapshot', group, index, term });
+    }
     if (save.truncateFrom !== undefined) {
       items.push({ type: 'entries', group, from: save.truncateFrom, entries: save.entries });
     }
@@ -148,54 +152,52 @@ export class Wal {
    * with none if `from` is not (or no longer) there.
    */
   read(group: GroupId, from: number, done: (entries: readonly Entry[]) => void): void {
-    const extent = this.#groups.get(group)?.points.extentOf(from);
+    const extent = this.#groups.extentOf(group, from);
     const segment = this.#segments.find((candidate) => candidate.number === extent?.segment);
     if (extent === undefined || segment === undefined) {
       this.#options.clock.endOfTurn(() => done([]));
       return;
     }
+    this.#readExtent({ extent, segment, tries: 2 }, { group, from, done });
+  }
+
+  #readExtent(
+    at: { extent: Extent; segment: Segment; tries: number },
+    wanted: { group: GroupId; from: number; done: (entries: readonly Entry[]) => void },
+  ): void {
+    const { extent, segment, tries } = at;
     // What is wanted is durable. What is being written can be seen half, and would look damaged.
-    const written = segment === this.#segments.at(-1) ? this.#durableOffset : segment.file.bytes;
-    const end = Math.max(extent.offset, Math.min(extent.endOffset ?? segment.file.bytes, written));
-    this.#readsUnderWay++;
+    const { durableOffset } = segment;
+    const end = Math.max(extent.offset, Math.min(extent.endOffset ?? durableOffset, durableOffset));
+    segment.readsUnderWay++;
     segment.file.read(extent.offset, end - extent.offset, (error, content) => {
-      this.#readsUnderWay--;
+      segment.readsUnderWay--;
       if (error !== null) return this.#options.onFatal(error);
-      const entries = extent.collect({ group, from, content, seed: segment.seed });
-      if (entries === 'corrupt') {
-        const where = `segment ${segment.number} between bytes ${extent.offset} and ${end}`;
-        return this.#options.onFatal(new CorruptionError(`the write-ahead log is damaged in ${where}`));
-      }
-      done(entries);
+      const found = extent.collect({ ...wanted, content, seed: segment.seed });
+      if ('entries' in found) return wanted.done(found.entries);
+      if (this.#closing) return wanted.done([]);
+      // The disk may have returned what is not there: it is asked once more before that is believed.
+      if (tries > 1) return this.#readExtent({ ...at, tries: tries - 1 }, wanted);
+      const path = `${this.#options.directory}/${segmentName(segment.number)}`;
+      this.#options.onFatal(damageError(`${path} is damaged at byte ${extent.offset + found.damagedAt}`));
     });
   }
 
   /**
-   * Nobody needs the group's entries up to `index` any more. Drops the segments that hold nothing else and returns
-   * where the log now begins: the last index that is no longer in it.
+   * What is needed of the group's log has changed. Drops the segments that nobody needs and returns where the log now
+   * begins: the last index that is no longer in it.
    */
-  compact(group: GroupId, index: number): number {
-    const state = this.#groups.get(group);
-    if (state === undefined) return 0;
-    state.compactableTo = Math.max(state.compactableTo, index);
-    if (this.#readsUnderWay === 0) {
-      for (let drop = this.#unneededSegments(); drop > 0; drop--) this.#dropOldest();
-    }
+  compact(group: GroupId, needs: CompactionNeeds): number {
+    if (!this.#groups.setNeeds(group, needs)) return 0;
+    const { bytes, keepBytes } = this;
+    const unneeded = countUnneeded(this.#segments, this.#groups.needs, { bytes, keepBytes });
+    for (let i = 0; i < unneeded; i++) this.#dropOldest();
     return this.#segments[0]!.logEnds.get(group) ?? 0;
-  }
-
-  /** How many segments lie before the last one with which the log may begin. */
-  #unneededSegments(): number {
-    const groups = [...this.#groups];
-    const mayBeFirst = ({ begun, logEnds }: Segment) =>
-      begun && groups.every(([group, { compactableTo }]) => (logEnds.get(group) ?? 0) <= compactableTo);
-    return Math.max(0, this.#segments.findLastIndex(mayBeFirst));
   }
 
   #dropOldest(): void {
     const oldest = this.#segments.shift()!;
-    this.#logEnds.delete(oldest.number);
-    for (const state of this.#groups.values()) state.points.dropSegment(oldest.number);
+    this.#groups.dropSegment(oldest.number);
     const { disk, directory, onFatal } = this.#options;
     const remove = async () => {
       await oldest.file.close();
@@ -208,6 +210,7 @@ export class Wal {
   /** Writes what is under way and, if there is room, what is waiting, then a seal, and lets go of the files. */
   async close(): Promise<void> {
     this.#closing = true;
+    this.#spare.beginClose();
     this.#sealTimer?.cancel();
     await this.#settled();
     if (this.#unsealed) {
@@ -216,7 +219,7 @@ export class Wal {
     }
     await this.#removal;
     for (const segment of this.#segments) await segment.file.close();
-    await this.#spare?.close();
+    await this.#spare.close();
   }
 
   /** No write is under way, and none waits; while closing, no segment is being made either. */
@@ -228,7 +231,7 @@ export class Wal {
   }
 
   #checkSettled(): void {
-    if (!this.#busy && !(this.#closing && this.#makingSpare)) this.#onSettled?.();
+    if (!this.#busy && !(this.#closing && this.#spare.making)) this.#onSettled?.();
   }
 
   // Writing
@@ -246,15 +249,12 @@ export class Wal {
       this.#roll(needed);
       return;
     }
-    this.#writing = this.#pending.splice(0, count);
-    this.#writeRecord(
-      this.#writing.flatMap((pending) => pending.items),
-      () => {
-        const written = this.#writing;
-        this.#writing = [];
-        for (const pending of written) pending.done();
-      },
-    );
+    const written = this.#pending.splice(0, count);
+    const items = written.flatMap((pending) => pending.items);
+    this.#writeRecord(items, () => {
+      this.#groups.durable(items);
+      for (const pending of written) pending.done();
+    });
   }
 
   /** Writes one record into the present segment, where there is room for it. */
@@ -262,56 +262,31 @@ export class Wal {
     const segment = this.#segments.at(-1)!;
     const offset = this.#offset;
     this.#out.reset(WRITE_BYTES_MAX);
-    encodeRecord(this.#out, { seed: segment.seed, sequence: this.#nextSequence, items });
+    const sequence = this.#nextSequence++;
+    encodeRecord(this.#out, { seed: segment.seed, sequence, items });
     const bytes = this.#out.view();
     assert(offset + bytes.length <= segment.file.bytes, 'a record fits its segment', offset, bytes.length);
-    this.#nextSequence++;
     this.#offset += bytes.length;
-    const at = { segment: segment.number, offset, end: this.#offset };
-    for (const item of items) this.#note(item, at);
+    const at = { segment: segment.number, offset, end: this.#offset, sequence };
+    for (const item of items) this.#groups.note(item, at);
     this.#unsealed = items.length > 0;
-    this.#write(segment.file, offset, bytes, done);
+    this.#write(segment, offset, bytes, done);
   }
 
-  #write(file: LogFile, offset: number, bytes: Uint8Array, done: () => void): void {
+  #write(segment: Segment, offset: number, bytes: Uint8Array, done: () => void): void {
     assert(!this.#busy, 'one write is under way at a time');
     this.#busySinceMs = this.#options.clock.monotonicMs();
-    file.write(offset, [bytes], (error) => {
+    segment.file.write(offset, [bytes], (error) => {
       // After a failed write nobody knows what the disk holds: nothing may ever be reported as saved again.
       if (error !== null) return this.#options.onFatal(error);
       this.#busySinceMs = undefined;
-      this.#durableOffset = this.#offset;
+      segment.durableOffset = this.#offset;
       done();
       this.#flush();
       if (this.#busy) return;
       this.#sealLater();
       this.#checkSettled();
     });
-  }
-
-  /** What a record has changed: for the next segment's beginning, and for reading entries back. */
-  #note(item: WalItem, at: { segment: number; offset: number; end: number }): void {
-    const state = this.#group(item.group);
-    if (item.type === 'hardState') {
-      state.hardState = item.hardState;
-    } else if (item.type === 'entries') {
-      const last = item.entries.at(-1)!;
-      state.points.add({ from: item.from, last: last.index, ...at });
-      for (const logEnds of this.#logEnds.values()) {
-        if ((logEnds.get(item.group) ?? 0) >= item.from) logEnds.set(item.group, REPLACED);
-      }
-      state.lastIndex = last.index;
-      state.lastTerm = last.term;
-    }
-  }
-
-  #group(group: GroupId): GroupState {
-    let state = this.#groups.get(group);
-    if (state === undefined) {
-      state = { ...NEW_GROUP, points: new ReadPoints() };
-      this.#groups.set(group, state);
-    }
-    return state;
   }
 
   #sealLater(): void {
@@ -332,100 +307,51 @@ export class Wal {
 
   /** Changes to the next segment, which must have room for a record of `needed` bytes, and goes on. */
   #roll(needed: number): void {
-    if (this.#closing && this.#full) return;
+    if (this.#closing && this.#spare.full) return;
     this.#busySinceMs ??= this.#options.clock.monotonicMs();
     this.#rolling = true;
     const bytes = SEGMENT_HEADER_BYTES + this.#logEndsBytes() + needed;
-    const spare = this.#spare;
-    if (spare !== undefined && spare.bytes >= bytes) {
-      this.#spare = undefined;
-      this.#use(spare);
-      return;
-    }
-    if (this.#makingSpare) {
-      this.#afterSpare = () => this.#roll(needed);
-      return;
-    }
-    if (spare !== undefined) {
-      // The larger one takes its name, and with it its place on the disk.
-      this.#spare = undefined;
-      spare.close().catch(this.#options.onFatal);
-    }
-    this.#create(Math.max(this.#options.segmentBytes, Math.ceil(bytes / 4096) * 4096), (file) =>
-      this.#use(file),
-    );
+    this.#spare.take(this.#nextNumber, bytes, (file) => this.#use(file));
   }
 
-  #create(bytes: number, done: (file: LogFile) => void): void {
-    const { disk, clock, directory, onFatal, log } = this.#options;
-    const name = segmentName(this.#segments.at(-1)!.number + 1);
-    this.#makingSpare = true;
-    disk.createLogFile(`${directory}/${name}`, bytes).then(
-      (file) => {
-        if (this.#full) log.notice('the disk has room again', { directory });
-        this.#full = false;
-        this.#makingSpare = false;
-        done(file);
-      },
-      (error: Error) => {
-        if (!(error instanceof DiskFullError)) return onFatal(error);
-        if (!this.#full) log.warning('no room on the disk for the next log segment', { directory, bytes });
-        this.#full = true;
-        if (this.#closing) {
-          this.#makingSpare = false;
-          // What waits for room is given up: it was not reported as saved.
-          if (this.#rolling) this.#busySinceMs = undefined;
-          this.#checkSettled();
-          return;
-        }
-        clock.after(RETRY_WHEN_FULL_MS, () => this.#create(bytes, done));
-      },
-    );
+  get #nextNumber(): number {
+    return (this.#segments.at(-1)?.number ?? 0) + 1;
   }
 
-  /** Has the segment after the present one ready before it is needed. */
-  #makeSpare(): void {
-    if (this.#spare !== undefined || this.#makingSpare || this.#closing) return;
-    this.#create(this.#options.segmentBytes, (file) => {
-      this.#spare = file;
-      const next = this.#afterSpare;
-      this.#afterSpare = undefined;
-      if (next !== undefined) next();
-      else this.#checkSettled();
-    });
+  #prepareSpare(): void {
+    this.#spare.prepare(this.#nextNumber);
+  }
+
+  #spareIdle(): void {
+    // What waits for room while the log is closing is given up: it was not reported as saved.
+    if (this.#closing && this.#rolling && this.#spare.full) this.#busySinceMs = undefined;
+    this.#checkSettled();
   }
 
   /** Puts an empty file into use as the next segment. The header and the first record are one small write. */
   #use(file: LogFile): void {
-    const number = (this.#segments.at(-1)?.number ?? 0) + 1;
+    const number = this.#nextNumber;
     const seed = this.#options.random.below(2 ** 32);
-    const logEnds: LogEnds = new Map();
-    const items: WalItem[] = [];
-    for (const [group, state] of this.#groups) {
-      logEnds.set(group, state.lastIndex);
-      items.push({ type: 'logEnd', group, lastIndex: state.lastIndex, lastTerm: state.lastTerm });
-      items.push({ type: 'hardState', group, hardState: state.hardState });
-    }
+    const items = this.#groups.beginSegment(number);
+    const logEnds = this.#groups.logEndsOf(number);
     const out = new ByteWriter(1024);
     encodeSegmentHeader(out, { number, seed, firstSequence: this.#nextSequence });
     encodeRecord(out, { seed, sequence: this.#nextSequence, items });
-    const segment = { number, file, seed, logEnds, begun: false };
+    const segment = { number, file, seed, logEnds, durableOffset: 0, begun: false, readsUnderWay: 0 };
     this.#segments.push(segment);
-    this.#logEnds.set(number, logEnds);
     this.#nextSequence++;
     this.#offset = out.length;
-    this.#durableOffset = 0;
     this.#unsealed = false;
     this.#busySinceMs = undefined;
     this.#rolling = false;
-    this.#write(file, 0, out.view(), () => {
+    this.#write(segment, 0, out.view(), () => {
       segment.begun = true;
-      this.#makeSpare();
+      this.#prepareSpare();
     });
   }
 
   #logEndsBytes(): number {
-    return align(RECORD_HEADER_BYTES + this.#groups.size * 2 * ITEM_OVERHEAD_BYTES);
+    return align(RECORD_HEADER_BYTES + this.#groups.count * 2 * ITEM_OVERHEAD_BYTES);
   }
 
   // Starting
@@ -438,19 +364,23 @@ export class Wal {
   }
 
   async #recover(): Promise<ReadonlyMap<GroupId, RecoveredGroup>> {
-    const rebuilder = new LogRebuilder(this.#options.appliedIndexOf);
-    const opened = await openSegments(this.#options, (record, at) => {
-      for (const item of record.items) {
+    const rebuilder = new LogRebuilder(this.#options.stateOf);
+    const opened = await openSegments(this.#options, ({ items, sequence, end }, at) => {
+      const place = { segment: at.segment.number, offset: at.offset, end, sequence };
+      // Also that of a segment before which there was no group, or a snapshot would not find it.
+      this.#groups.logEndsOf(place.segment);
+      for (const item of items) {
         rebuilder.take(item);
-        this.#note(item, { segment: at.segment.number, offset: at.offset, end: record.end });
-        if (item.type === 'logEnd') this.#recoverLogEnd(item, at.segment.number);
+        this.#groups.note(item, place);
+        this.#groups.durable([item]);
       }
     });
     for (const { file, scanned } of opened.segments) {
       const { number, seed } = scanned.header;
-      this.#segments.push({ number, file, seed, logEnds: this.#logEndsOf(number), begun: true });
+      const logEnds = this.#groups.logEndsOf(number);
+      const durableOffset = scanned.end;
+      this.#segments.push({ number, file, seed, logEnds, durableOffset, begun: true, readsUnderWay: 0 });
       this.#offset = scanned.end;
-      this.#durableOffset = scanned.end;
     }
     this.#nextSequence = opened.nextSequence;
     const groups = [...rebuilder.groups].map(([group, rebuilt]) => [group, rebuilt.finish()] as const);
@@ -459,16 +389,16 @@ export class Wal {
     return new Map(groups);
   }
 
-  #logEndsOf(segment: number): LogEnds {
-    const logEnds = this.#logEnds.get(segment) ?? new Map<GroupId, number>();
-    this.#logEnds.set(segment, logEnds);
-    return logEnds;
-  }
-
-  #recoverLogEnd(item: WalItem & { type: 'logEnd' }, segment: number): void {
-    this.#logEndsOf(segment).set(item.group, item.lastIndex);
-    const state = this.#group(item.group);
-    state.lastIndex = item.lastIndex;
-    state.lastTerm = item.lastTerm;
+  /** What a crash has kept from the log is written to it before anything else. */
+  async #finishInstalls(recovered: ReadonlyMap<GroupId, RecoveredGroup>): Promise<void> {
+    for (const [group, { reset }] of recovered) {
+      if (reset === undefined) continue;
+      const { index, term } = reset;
+      const item: WalItem = { type: 'snapshot', group, index, term };
+      this.#pending.push({ items: [item], bytes: ITEM_OVERHEAD_BYTES, done: () => {} });
+      this.#options.log.notice('the log begins anew behind a snapshot', { group, index });
+    }
+    this.#flush();
+    await this.#settled();
   }
 }

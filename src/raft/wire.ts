@@ -9,6 +9,7 @@
 
 import { unreachable } from '../lib/assert.ts';
 import { type ByteReader, type ByteWriter, MalformedError } from '../lib/bytes.ts';
+import { decodeConfiguration } from './configuration.ts';
 import type { AppendEntries, Message } from './messages.ts';
 import type { Entry } from './types.ts';
 import { decodeEntry, encodeEntry } from './wal-format.ts';
@@ -24,6 +25,7 @@ const TYPES: readonly Message['type'][] = [
   'HeartbeatResponse',
   'ReadIndex',
   'ReadIndexResponse',
+  'TransferLeadership',
   'TimeoutNow',
 ];
 
@@ -69,6 +71,7 @@ export function encodeMessage(out: ByteWriter, m: Message): void {
     case 'Heartbeat':
       out.u64(m.leaderCommit);
       out.u64(m.readRound);
+      out.u64(m.configurationIndex);
       out.u64(m.allMatchedIndex);
       return;
     case 'HeartbeatResponse':
@@ -81,6 +84,7 @@ export function encodeMessage(out: ByteWriter, m: Message): void {
       out.u64(m.context);
       out.u64(m.index);
       return;
+    case 'TransferLeadership':
     case 'TimeoutNow':
       return;
     default:
@@ -111,8 +115,9 @@ export function decodeMessage(reader: ByteReader): Message {
       return { type, ...envelope, success, prevLogIndex, matchIndex, conflictIndex, conflictTerm };
     }
     case 'Heartbeat': {
-      const [leaderCommit, readRound, allMatchedIndex] = [reader.u64(), reader.u64(), reader.u64()];
-      return { type, ...envelope, leaderCommit, readRound, allMatchedIndex };
+      const [leaderCommit, readRound] = [reader.u64(), reader.u64()];
+      const [configurationIndex, allMatchedIndex] = [reader.u64(), reader.u64()];
+      return { type, ...envelope, leaderCommit, readRound, configurationIndex, allMatchedIndex };
     }
     case 'HeartbeatResponse':
       return { type, ...envelope, readRound: reader.u64() };
@@ -120,6 +125,7 @@ export function decodeMessage(reader: ByteReader): Message {
       return { type, ...envelope, context: reader.u64() };
     case 'ReadIndexResponse':
       return { type, ...envelope, context: reader.u64(), index: reader.u64() };
+    case 'TransferLeadership':
     case 'TimeoutNow':
       return { type, ...envelope };
     case undefined:
@@ -135,7 +141,12 @@ function decodeAppendEntries(reader: ByteReader, envelope: Envelope): AppendEntr
   const [prevLogIndex, prevLogTerm] = [reader.u64(), reader.u64()];
   const count = reader.u32();
   const entries: Entry[] = [];
-  for (let i = 1; i <= count; i++) entries.push(decodeEntry(reader, prevLogIndex + i));
+  for (let i = 1; i <= count; i++) {
+    const entry = decodeEntry(reader, prevLogIndex + i);
+    // Here it can still be refused; in the log it would be too late.
+    if (entry.type === 'configuration') decodeConfiguration(entry.data);
+    entries.push(entry);
+  }
   const leaderCommit = reader.u64();
   return { type: 'AppendEntries', ...envelope, prevLogIndex, prevLogTerm, entries, leaderCommit };
 }

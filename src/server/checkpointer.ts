@@ -33,6 +33,8 @@ export interface CheckpointerOptions {
   readonly log: Log;
   readonly store: Store;
   readonly stateMachine: KvStateMachine;
+  /** What the store has of it: without a word, all. */
+  readonly checkpointedIndex?: number;
   /** The state after entry `index` is durable in the store. */
   readonly onCheckpoint: (index: number) => void;
   readonly onFatal: (error: Error) => void;
@@ -75,7 +77,7 @@ export class Checkpointer {
 
   constructor(options: CheckpointerOptions) {
     this.#options = options;
-    this.#checkpointedIndex = options.stateMachine.appliedIndex;
+    this.#checkpointedIndex = options.checkpointedIndex ?? options.stateMachine.appliedIndex;
     this.#lastMs = options.clock.monotonicMs();
     const lastWallMs = options.clock.wallMs();
     this.#status = {

@@ -10,6 +10,7 @@ import { latin1 } from '../lib/bytes.ts';
 import { NOBODY } from '../raft/types.ts';
 import { MapReply, type Reply, VerbatimReply } from '../resp/reply.ts';
 import { type Call, type Member, memberIdText, type ServerCommand, type ServerContext } from './context.ts';
+import { MEET_HELP, MEMBERSHIP_HELP, membershipSubcommands } from './membership-commands.ts';
 import { bulk, helpLines, wrongArity } from './replies.ts';
 import { SERVER_ROWS } from './server-rows.ts';
 
@@ -51,7 +52,9 @@ function nodes({ server }: Call): Reply {
 function describeNode(server: ServerContext, member: Member, leader: Member | undefined): string {
   const isSelf = member === server.self;
   const role = member === leader ? 'master' : 'slave';
-  const flags = isSelf ? `myself,${role}` : role;
+  // As Redis calls a replica that must not become master.
+  const learner = server.replica.raft.configuration.learners.includes(member.id) ? ',nofailover' : '';
+  const flags = (isSelf ? `myself,${role}` : role) + learner;
   const master = member === leader || leader === undefined ? '-' : memberIdText(leader.id);
   const status = server.peerStatus(member.id);
   const link = status.connected ? 'connected' : 'disconnected';
@@ -104,10 +107,12 @@ function shards({ server }: Call): Reply {
 }
 
 const HELP = [
+  ...MEMBERSHIP_HELP,
   'INFO',
   '    Return information about the cluster.',
   'KEYSLOT <key>',
   '    Return the hash slot for <key>.',
+  ...MEET_HELP,
   'MYID',
   '    Return the node id.',
   'NODES',
@@ -125,6 +130,7 @@ export const clusterCommand: ServerCommand = {
   kind: 'local',
   run: () => wrongArity('cluster'),
   subcommands: [
+    ...membershipSubcommands,
     { ...SERVER_ROWS['cluster|info'], kind: 'local', run: info },
     { ...SERVER_ROWS['cluster|nodes'], kind: 'local', run: nodes },
     { ...SERVER_ROWS['cluster|slots'], kind: 'local', run: slots },

@@ -4,13 +4,14 @@
 
 import type { Config } from '../config/config.ts';
 import type { CommandRow, ReadCommand, ScanCommand, WriteCommand } from '../kv/command.ts';
-import type { Clock, Log, System } from '../lib/env.ts';
+import type { Clock, Log, Random, System } from '../lib/env.ts';
 import type { NodeId } from '../raft/types.ts';
 import type { Client } from '../resp/client.ts';
-import type { Reply } from '../resp/reply.ts';
+import type { ErrorReply, Reply } from '../resp/reply.ts';
 import type { Request } from '../resp/request.ts';
 import type { ClientPause } from './client-pause.ts';
 import type { Monitors } from './monitor.ts';
+import type { Node } from './node.ts';
 import type { Replica } from './replica.ts';
 import type { RunningTotals, Stats } from './stats.ts';
 
@@ -34,13 +35,17 @@ export interface ServerContext {
   /** 40 random hexadecimal digits, new at every start. */
   readonly runId: string;
   readonly clock: Clock;
+  readonly random: Random;
   readonly system: System;
   readonly log: Log;
   readonly config: Config;
   readonly clusterId: string;
   readonly self: Member;
   readonly members: readonly Member[];
+  readonly node: Node;
   readonly replica: Replica;
+  /** Why no data can be had here, if so. */
+  readonly unavailable: ErrorReply | undefined;
   readonly clients: ReadonlyMap<number, Client>;
   readonly monitors: Monitors;
   readonly transactions: TransactionState;

@@ -1,96 +1,132 @@
 /**
- * The data directory, and the identity that is written into it once:
+ * The data directory:
  *
- *   DIR/identity    whose data these are           DIR/store/    the store (LevelDB), which holds the lock
- *                                                  DIR/wal/      the write-ahead log
+ *   DIR/identity    whose data these are (identity.ts)     DIR/store/    the store (LevelDB), which holds the lock
+ *                                                          DIR/wal/      the write-ahead log
  *
- * The founding members of a cluster agree on all ids without talking: the cluster's id is a hash of the list of members,
- * a server's id a hash of the cluster's id and its name. Later starts go by the file, and what flags say must not
- * contradict it: a server that votes under a name that is not its own can cost acknowledged writes. So nothing here is
- * ever overwritten, and what is damaged or foreign is refused with what to do about it.
- *
- * The file is text, for people too:
- *
- *   hstore data directory, format 1
- *   cluster-id 40 hexadecimal digits
- *   node-id    number
- *   name       n1
- *   members    n1=127.0.0.1:6379@16379,...         empty for a server alone
- *   checksum   crc32 of all lines above, in hexadecimal
+ * The identity is written once. Later starts go by the file, and what flags say must not contradict it: a server that
+ * votes under a name that is not its own can cost acknowledged writes. So what is damaged or foreign is refused with what
+ * to do about it. Only a server without data takes on another identity, when it is let into a cluster (`becomeMember`).
  */
 
 import type { Config } from '../config/config.ts';
-import { formatMembers, type MemberAddress, parseMembers } from '../config/members.ts';
-import { assert } from '../lib/assert.ts';
-import { crc32 } from '../lib/checksum.ts';
-import { sha1Hex, sha256 } from '../lib/digest.ts';
+import { formatMembers } from '../config/members.ts';
 import type { Env, Store } from '../lib/env.ts';
-import { ConfigError, InUseError } from '../lib/errors.ts';
+import { ConfigError, CorruptionError, InUseError } from '../lib/errors.ts';
 import type { NodeId } from '../raft/types.ts';
 import type { Member } from './context.ts';
+import { clusterIdOf, formatIdentity, nodeIdOf, parseIdentity, type StoredIdentity } from './identity.ts';
 
-const FORMAT_VERSION = 1;
-const FORMAT = /^hstore data directory, format (\d{1,9})\n/;
+/** What all keys that hstore writes lie between. */
+const ALL_KEYS = { from: Uint8Array.of(0), to: Uint8Array.of(255) };
 
-export interface Identity {
-  /** 40 hexadecimal digits. */
-  readonly clusterId: string;
-  readonly nodeId: NodeId;
-  readonly name: string;
-  /** The founding members with their ids, this server among them. */
-  readonly members: readonly Member[];
-}
-
-export interface DataDirectory {
-  readonly identity: Identity;
-  /** Open: it is the lock of the directory. The caller closes it. */
+export class DataDirectory {
+  readonly path: string;
+  readonly #env: Env;
+  readonly #config: Config;
+  /** Open: it is the lock of the directory. The owner closes it. */
   readonly store: Store;
-}
+  #stored: StoredIdentity;
+  /** It is to be written when the server is let into a cluster, and not before. */
+  #joining: boolean;
 
-/** What the file holds. */
-interface Stored {
-  readonly clusterId: string;
-  readonly nodeId: NodeId;
-  readonly name: string;
-  /** None: a server alone. */
-  readonly members: readonly MemberAddress[];
-}
-
-/**
- * Locks the directory `config.dir`, making it when missing, and finds or founds the identity in it; `config` takes over
- * what it does not say itself. Throws ConfigError when the directory is not this server's or not whole, InUseError,
- * CorruptionError, DiskFullError; then nothing is left open.
- */
-export async function openDataDirectory(env: Env, config: Config): Promise<DataDirectory> {
-  const store = await lock(env, config.dir);
-  try {
-    const path = `${config.dir}/identity`;
-    const content = await env.disk.readFile(path);
-    const stored = content === undefined ? await found(env, config, store) : parseIdentity(content, path);
-    refuseContradictions(stored, config);
-    if (content === undefined) await env.disk.replaceFile(path, formatIdentity(stored));
-    config.adopt(stored);
-    return { identity: identityOf(stored, config), store };
-  } catch (error) {
-    await store.close();
-    throw error;
+  private constructor(
+    env: Env,
+    config: Config,
+    parts: { store: Store; stored: StoredIdentity; joining: boolean },
+  ) {
+    this.path = config.dir;
+    this.#env = env;
+    this.#config = config;
+    this.store = parts.store;
+    this.#stored = parts.stored;
+    this.#joining = parts.joining;
   }
-}
 
-/** A number in [1, 2^48) that all who know the cluster and the name find. */
-export function nodeIdOf(clusterId: string, name: string): NodeId {
-  for (let round = 0; ; round++) {
-    const bytes = sha256(`${clusterId} ${name}${round === 0 ? '' : ` ${round}`}`);
-    let id = 0;
-    for (let i = 0; i < 6; i++) id = id * 256 + bytes[i]!;
-    if (id !== 0) return id;
+  /**
+   * Locks the directory `config.dir`, making it when missing, and finds or founds the identity in it; `config` takes over
+   * what it does not say itself. Throws ConfigError when the directory is not this server's or not whole, InUseError,
+   * CorruptionError, DiskFullError; then nothing is left open.
+   */
+  static async open(env: Env, config: Config): Promise<DataDirectory> {
+    const store = await lock(env, config.dir);
+    try {
+      const path = `${config.dir}/identity`;
+      const content = await env.disk.readFile(path);
+      const joining = content === undefined && config.join !== undefined;
+      const stored = content === undefined ? await found(env, config, store) : parseIdentity(content, path);
+      refuseContradictions(stored, config);
+      const directory = new DataDirectory(env, config, { store, stored, joining });
+      if (content === undefined && !joining) await directory.#write(stored);
+      if (stored.stage === 'emptying') await directory.#empty();
+      if (stored.stage === 'running') await refuseLostLog(env, config);
+      config.adopt({ name: stored.name, members: withGivenAddresses(stored, config) });
+      if (config.forceNewCluster) await directory.#foundAnew();
+      return directory;
+    } catch (error) {
+      await store.close();
+      throw error;
+    }
   }
-}
 
-/** The same for all members, whatever the order in which their flags list them. */
-export function clusterIdOf(members: readonly MemberAddress[]): string {
-  assert(members.length > 0, 'a cluster has members');
-  return sha1Hex(formatMembers(members));
+  get identity(): StoredIdentity {
+    return this.#stored;
+  }
+
+  /** It waits to be let into a cluster, and is nobody until then. */
+  get joining(): boolean {
+    return this.#joining;
+  }
+
+  /** The founding members with their ids; those of a server alone are itself. A server that joined knows none. */
+  get founders(): readonly Member[] {
+    const { origin, clusterId } = this.#stored;
+    if (origin === 'joined' || this.#joining) return [];
+    const founders = origin === 'alone' ? [this.#config.announced] : this.#stored.members;
+    return founders.map((each) => ({ ...each, id: nodeIdOf(clusterId, each.name) }));
+  }
+
+  /** There is a log from now on: without it the directory is not whole. */
+  async markRunning(): Promise<void> {
+    if (this.#stored.stage === 'new' && !this.#joining)
+      await this.#write({ ...this.#stored, stage: 'running' });
+  }
+
+  async markRemoved(): Promise<void> {
+    await this.#write({ ...this.#stored, stage: 'removed' });
+  }
+
+  /** Takes on the identity that a cluster has given this server. What was here is removed: the caller has made sure that it is nothing. */
+  async becomeMember({ clusterId, nodeId }: { clusterId: string; nodeId: NodeId }): Promise<void> {
+    const { name } = this.#stored;
+    const members = [this.#config.announced];
+    await this.#write({ clusterId, nodeId, name, origin: 'joined', stage: 'emptying', members });
+    this.#joining = false;
+    await this.#empty();
+  }
+
+  /** The data stay, and the server is a cluster of its own with them. */
+  async #foundAnew(): Promise<void> {
+    const clusterId = randomId(this.#env);
+    const { name } = this.#stored;
+    const stored = { clusterId, nodeId: nodeIdOf(clusterId, name), name, members: [] };
+    await this.#write({ ...stored, origin: 'alone', stage: this.#stored.stage });
+  }
+
+  async #empty(): Promise<void> {
+    const { disk } = this.#env;
+    const directory = `${this.path}/wal`;
+    for (const name of await disk.list(directory)) await disk.removeFile(`${directory}/${name}`);
+    await new Promise<void>((resolve, reject) => {
+      this.store.clear(ALL_KEYS, (error) => (error === null ? resolve() : reject(error)));
+    });
+    await this.#write({ ...this.#stored, stage: 'new' });
+  }
+
+  async #write(stored: StoredIdentity): Promise<void> {
+    await this.#env.disk.replaceFile(`${this.path}/identity`, formatIdentity(stored));
+    this.#stored = stored;
+  }
 }
 
 async function lock(env: Env, directory: string): Promise<Store> {
@@ -104,7 +140,7 @@ async function lock(env: Env, directory: string): Promise<Store> {
 }
 
 /** The identity of a new server. A start that a crash cut short may have left an empty store, but no more. */
-async function found(env: Env, config: Config, store: Store): Promise<Stored> {
+async function found(env: Env, config: Config, store: Store): Promise<StoredIdentity> {
   const log = await env.disk.list(`${config.dir}/wal`);
   if (log.length > 0 || !(await isEmpty(store))) {
     throw new ConfigError(
@@ -113,98 +149,75 @@ async function found(env: Env, config: Config, store: Store): Promise<Stored> {
     );
   }
   const members = config.isGiven('cluster') ? config.members : [];
-  const clusterId = members.length > 0 ? clusterIdOf(members) : hex(env.random.bytes(20));
-  return { clusterId, nodeId: nodeIdOf(clusterId, config.id), name: config.id, members };
+  const clusterId = members.length > 0 ? clusterIdOf(members) : randomId(env);
+  const origin = members.length > 0 ? 'founder' : 'alone';
+  const nodeId = nodeIdOf(clusterId, config.id);
+  return { clusterId, nodeId, name: config.id, origin, stage: 'new', members };
 }
 
 function isEmpty(store: Store): Promise<boolean> {
-  // Every key that hstore writes begins with a byte between these.
-  const range = { from: Uint8Array.of(0), to: Uint8Array.of(255), limit: 1 };
   return new Promise((resolve, reject) => {
-    store.range(range, (error, entries) => (error === null ? resolve(entries.length === 0) : reject(error)));
+    store.range({ ...ALL_KEYS, limit: 1 }, (error, entries) =>
+      error === null ? resolve(entries.length === 0) : reject(error),
+    );
   });
 }
 
-function refuseContradictions(stored: Stored, config: Config): void {
-  if (config.isGiven('cluster') && formatMembers(config.members) !== formatMembers(stored.members)) {
-    const whose =
-      stored.members.length === 0 ? 'a server alone' : `the cluster ${formatMembers(stored.members)}`;
+async function refuseLostLog(env: Env, { dir }: Config): Promise<void> {
+  if ((await env.disk.list(`${dir}/wal`)).length > 0) return;
+  throw new CorruptionError(
+    `the data directory ${dir} has no log any more: it was removed or lost. This server must not vote again with these ` +
+      'data: remove it with CLUSTER FORGET on another server, empty its directory, and start it with --join',
+  );
+}
+
+function refuseContradictions(stored: StoredIdentity, config: Config): void {
+  const { origin, stage, members, name } = stored;
+  if (stage === 'removed') {
     throw new ConfigError(
-      `the data directory ${config.dir} belongs to ${whose}, not to the one that --cluster gives: ` +
+      `the server ${name} of the data directory ${config.dir} was removed from its cluster, and its id is never used again: ` +
+        'to become a member again, empty the directory and start it with --join',
+    );
+  }
+  if (config.isGiven('cluster') && (origin !== 'founder' || !sameNames(config, stored))) {
+    const whose = {
+      alone: 'a server alone',
+      joined: 'a server that joined a cluster',
+      founder: `the cluster ${formatMembers(members)}`,
+    };
+    throw new ConfigError(
+      `the data directory ${config.dir} belongs to ${whose[origin]}, not to the one that --cluster gives: ` +
         'leave --cluster out, or name another directory with --dir',
     );
   }
-  if (config.isGiven('id') && config.id !== stored.name) {
+  if (config.isGiven('id') && config.id !== name) {
     throw new ConfigError(
-      `the data directory ${config.dir} belongs to the server ${stored.name}, this one is ${config.id}: ` +
+      `the data directory ${config.dir} belongs to the server ${name}, this one is ${config.id}: ` +
         'name the right directory with --dir, or the right server with --id',
     );
   }
-}
-
-function identityOf({ clusterId, nodeId, name }: Stored, config: Config): Identity {
-  const members = config.members.map((each) => ({ ...each, id: nodeIdOf(clusterId, each.name) }));
-  assert(
-    members.some(({ id }) => id === nodeId),
-    'a server is among its members',
-    name,
-  );
-  assert(new Set(members.map(({ id }) => id)).size === members.length, 'ids are unique', clusterId);
-  return { clusterId, nodeId, name, members };
-}
-
-function formatIdentity({ clusterId, nodeId, name, members }: Stored): Uint8Array {
-  const lines = [
-    `hstore data directory, format ${FORMAT_VERSION}`,
-    `cluster-id ${clusterId}`,
-    `node-id ${nodeId}`,
-    `name ${name}`,
-    `members ${formatMembers(members)}`,
-  ];
-  const body = new TextEncoder().encode(`${lines.join('\n')}\n`);
-  const text = `${new TextDecoder().decode(body)}checksum ${hex32(crc32(body))}\n`;
-  return new TextEncoder().encode(text);
-}
-
-function parseIdentity(content: Uint8Array, path: string): Stored {
-  const text = new TextDecoder().decode(content);
-  const version = Number(FORMAT.exec(text)?.[1] ?? 0);
-  if (version > FORMAT_VERSION) {
+  if (config.join !== undefined && origin === 'alone' && stage !== 'new') {
     throw new ConfigError(
-      `${path} has format ${version}, and this hstore knows formats up to ${FORMAT_VERSION}: start the newer hstore again`,
+      `the data directory ${config.dir} belongs to a server alone: to join a cluster with --join, name an empty one with ` +
+        '--dir; or start it without --join, and let a member of the cluster ask it in with CLUSTER MEET',
     );
   }
-  const stored = version === FORMAT_VERSION ? parseBody(text) : undefined;
-  if (stored === undefined) {
-    throw new ConfigError(
-      `${path} is damaged: put it back from a backup, or name another directory with --dir`,
-    );
-  }
-  return stored;
 }
 
-/** Undefined unless it is, to the byte, what `formatIdentity` writes. */
-function parseBody(text: string): Stored | undefined {
-  const form =
-    /^.*\ncluster-id ([0-9a-f]{40})\nnode-id (\d{1,15})\nname (\S+)\nmembers (\S*)\nchecksum \S+\n$/;
-  const [, clusterId, nodeId, name, members] = form.exec(text) ?? [];
-  if (clusterId === undefined || nodeId === undefined || name === undefined || members === undefined) {
-    return undefined;
-  }
-  try {
-    const stored = { clusterId, nodeId: Number(nodeId), name, members: parseMembers(members) };
-    const whole = new TextDecoder().decode(formatIdentity(stored)) === text;
-    return whole && stored.nodeId === nodeIdOf(clusterId, name) ? stored : undefined;
-  } catch (error) {
-    if (error instanceof ConfigError) return undefined;
-    throw error;
-  }
+function sameNames(config: Config, { members }: StoredIdentity): boolean {
+  const names = (list: readonly { name: string }[]) =>
+    list
+      .map(({ name }) => name)
+      .sort()
+      .join();
+  return names(config.members) === names(members);
 }
 
-function hex(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+/** Servers may have moved: --cluster says where they are now. */
+function withGivenAddresses({ origin, members }: StoredIdentity, config: Config): StoredIdentity['members'] {
+  return origin === 'founder' && config.isGiven('cluster') ? config.members : members;
 }
 
-function hex32(word: number): string {
-  return word.toString(16).padStart(8, '0');
+function randomId(env: Env): string {
+  return Array.from(env.random.bytes(20), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -121,6 +121,8 @@ export class Executor implements RequestHandler {
     if (!arityFits(command, argv.length)) return wrongArity(fullName);
     if (command.name === 'debug' && !allowsDebug(this.#server, client)) return DEBUG_NOT_ALLOWED;
     if (!client.authenticated && !command.flags.includes('no_auth')) return NO_AUTH;
+    const { unavailable } = this.#server;
+    if (unavailable !== undefined && needsReplica(command, fullName)) return unavailable;
     return refusedToMonitor(client, command);
   }
 
@@ -149,6 +151,21 @@ export class Executor implements RequestHandler {
       }
     }
   }
+}
+
+const NEED_REPLICA = [
+  'exec',
+  'watch',
+  'save',
+  'bgsave',
+  'wait',
+  'cluster|meet',
+  'cluster|forget',
+  'cluster|failover',
+];
+
+function needsReplica({ kind }: AnyCommand, fullName: string): boolean {
+  return kind === 'read' || kind === 'write' || kind === 'scan' || NEED_REPLICA.includes(fullName);
 }
 
 function isExec(known: Known, argv: readonly Uint8Array[]): boolean {

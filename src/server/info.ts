@@ -3,6 +3,7 @@
  * `Raft`. It is asked on every connect of some clients and every second by `redis-cli --stat`, so it only reads counters.
  */
 import { latin1 } from '../lib/bytes.ts';
+import type { Raft } from '../raft/raft.ts';
 import { NOBODY, type NodeId } from '../raft/types.ts';
 import { type Reply, VerbatimReply } from '../resp/reply.ts';
 import { REDIS_VERSION } from './connection-commands.ts';
@@ -359,7 +360,7 @@ function raftSection(server: ServerContext): Fields {
   const leader = server.members.find((member) => member.id === raft.leaderId);
   return {
     raft_node_id: server.self.name,
-    raft_role: raft.role === 'preCandidate' ? 'candidate' : raft.role,
+    raft_role: roleOf(raft),
     raft_leader_id: raft.leaderId === NOBODY ? '' : nameOf(raft.leaderId),
     raft_leader_address: leader === undefined ? '' : `${leader.host}:${leader.port}`,
     raft_term: raft.term,
@@ -369,9 +370,14 @@ function raftSection(server: ServerContext): Fields {
     raft_last_log_index: raft.log.lastIndex,
     raft_snapshot_index: server.replica.checkpointedIndex,
     raft_state_hash: stateMachine.stateHash(),
-    raft_voters: raft.quorum.voters.map(nameOf).join(','),
-    raft_learners: '',
+    raft_voters: raft.configuration.voters.map(nameOf).join(','),
+    raft_learners: raft.configuration.learners.map(nameOf).join(','),
   };
+}
+
+function roleOf({ role, configuration, id }: Raft): string {
+  if (role === 'preCandidate') return 'candidate';
+  return role === 'follower' && configuration.learners.includes(id) ? 'learner' : role;
 }
 
 /** A barrier, so that it sees the writes before it on its connection. */

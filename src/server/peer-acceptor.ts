@@ -1,5 +1,6 @@
 /**
- * The connections that peers have opened to this server: their handshakes, and then their messages.
+ * The connections that other servers have opened to this server: their handshakes, and then their messages. Streams and
+ * visits are handed on once they are welcome.
  *
  * Until it has proved itself whoever connects is a stranger: its frames are small, its time is short, and there are only
  * so many; when there are more, the one that has taken longest goes, since a peer needs no more than two round trips.
@@ -11,16 +12,12 @@
  */
 import { assert } from '../lib/assert.ts';
 import { ByteReader, MalformedError } from '../lib/bytes.ts';
-import type { Clock, Connection, LogFields, Random } from '../lib/env.ts';
+import type { Address, Clock, Connection, LogFields, Random } from '../lib/env.ts';
 import type { NodeId } from '../raft/types.ts';
-import { encodeFrame, type Frame, FrameReader, forKeeping, SMALL_FRAME_BYTES_MAX } from './peer-frame.ts';
-import {
-  AcceptorHandshake,
-  type Hello,
-  type LinkKind,
-  type PeerIdentity,
-  refusedFrame,
-} from './peer-handshake.ts';
+import { PeerChannel } from './peer-channel.ts';
+import { encodeFrame, type Frame, forKeeping } from './peer-frame.ts';
+import { AcceptorHandshake, type Admission, refusedFrame } from './peer-handshake.ts';
+import type { Hello, MessageKind, PeerIdentity } from './peer-hello.ts';
 import type { PeerLimits } from './peer-limits.ts';
 import type { QuietLog } from './peer-log.ts';
 import { decodePeerMessage, type PeerMessage } from './peer-message.ts';
@@ -31,30 +28,33 @@ export interface PeerAcceptorOptions {
   readonly log: QuietLog;
   readonly limits: PeerLimits;
   readonly self: PeerIdentity;
-  readonly isMember: (id: NodeId) => boolean;
+  readonly admit: Admission;
+  /** Whether it is a peer or a guest. */
+  readonly isKnown: (id: NodeId) => boolean;
+  /** Its connection counts now. Not for visitors. The last that is done for the connection in this turn. */
+  readonly onWelcome: (hello: Hello, remote: Address) => void;
+  /** The process that was this peer is no more. */
+  readonly onNewLife: (peer: NodeId) => void;
   readonly onMessages: (from: NodeId, messages: readonly PeerMessage[]) => void;
+  /** To become the owner of the channel. */
+  readonly onStream: (channel: PeerChannel, from: NodeId) => void;
+  readonly onVisit: (channel: PeerChannel) => void;
 }
 
-/** `stranger`: in the handshake. `leaving`: it was refused, and has yet to close. */
-type State = 'stranger' | 'peer' | 'leaving' | 'closed';
-
 interface Accepted {
-  readonly connection: Connection;
+  readonly channel: PeerChannel;
   /** Counts the connections accepted. */
   readonly order: number;
   acceptedMs: number;
   readonly handshake: AcceptorHandshake;
-  readonly reader: FrameReader;
-  state: State;
-  heardMs: number;
 }
 
-/** The newest life of a peer that was welcomed, and its connections. */
+/** The newest life of a peer that was welcomed, and its connections for messages. */
 interface Life {
   readonly incarnation: number;
   /** Of the first connection of it that was welcomed. */
   readonly order: number;
-  readonly links: Map<LinkKind, Accepted>;
+  readonly links: Map<MessageKind, Accepted>;
   heardMs: number;
 }
 
@@ -64,6 +64,7 @@ const PONG_BACKLOG_BYTES_MAX = 64 << 10;
 
 export class PeerAcceptor {
   readonly #options: PeerAcceptorOptions;
+  /** In the handshake, or refused and not yet gone. */
   readonly #strangers = new Set<Accepted>();
   readonly #lives = new Map<NodeId, Life>();
   #order = 0;
@@ -80,111 +81,130 @@ export class PeerAcceptor {
 
   /** To be called inside the listener's `onConnection`. */
   accept(connection: Connection): void {
-    const { clock, self, isMember, random } = this.#options;
-    const nowMs = clock.monotonicMs();
-    const accepted: Accepted = {
-      ...{ connection, order: ++this.#order, acceptedMs: nowMs, heardMs: nowMs, state: 'stranger' },
-      handshake: new AcceptorHandshake(self, isMember, random),
-      reader: new FrameReader(SMALL_FRAME_BYTES_MAX),
-    };
+    const { clock, self, admit, random } = this.#options;
+    const channel = new PeerChannel(
+      clock,
+      {
+        onFrame: (frame) => this.#greet(accepted, frame),
+        onClose: (reason, detail) => this.#strangerClosed(accepted, reason, detail),
+      },
+      (events) => {
+        connection.handle(events);
+        return connection;
+      },
+    );
+    const handshake = new AcceptorHandshake(self, admit, random);
+    const accepted = { channel, order: ++this.#order, acceptedMs: clock.monotonicMs(), handshake };
+    if (this.#stopped) return channel.drop();
     this.#strangers.add(accepted);
-    connection.handle({
-      onData: (bytes) => this.#onData(accepted, bytes),
-      onClose: () => this.#forget(accepted),
-    });
-    if (this.#stopped) this.#close(accepted);
-    else if (this.#strangers.size > this.#options.limits.strangersMax) this.#sendAwayTheOldest();
+    if (this.#strangers.size > this.#options.limits.strangersMax) this.#sendAwayTheOldest();
+  }
+
+  /** All connections for messages that the server has opened. */
+  closeAll(peer: NodeId): void {
+    const life = this.#lives.get(peer);
+    if (life === undefined) return;
+    for (const { channel } of life.links.values()) channel.drop();
+    life.links.clear();
   }
 
   stop(): void {
     this.#stopped = true;
-    for (const accepted of this.#strangers) this.#close(accepted);
-    for (const { links } of this.#lives.values()) for (const link of links.values()) this.#close(link);
+    for (const { channel } of this.#strangers) channel.drop();
+    this.#strangers.clear();
+    for (const peer of this.#lives.keys()) this.closeAll(peer);
   }
 
   /** Now and then: looks for what takes too long. */
   tick(nowMs: number): void {
     const { handshakeTimeoutMs, silenceMs } = this.#options.limits;
-    for (const stranger of this.#strangers) {
-      if (stranger.state !== 'stranger' || nowMs - stranger.acceptedMs <= handshakeTimeoutMs) continue;
-      this.#fail(stranger, 'no end of the handshake');
+    for (const { channel, acceptedMs } of this.#strangers) {
+      if (channel.open && nowMs - acceptedMs > handshakeTimeoutMs) channel.fail('no end of the handshake');
     }
-    for (const { links } of this.#lives.values()) {
-      for (const link of links.values()) {
-        if (nowMs - link.heardMs > silenceMs) this.#fail(link, 'nothing was heard for too long');
+    for (const [peer, { links, heardMs }] of this.#lives) {
+      for (const { channel } of links.values()) {
+        if (nowMs - channel.heardMs > silenceMs) channel.fail('nothing was heard for too long');
       }
+      // By now no connection of an older life can be in a handshake.
+      const over = links.size === 0 && nowMs - heardMs > silenceMs + handshakeTimeoutMs;
+      if (over && !this.#options.isKnown(peer)) this.#lives.delete(peer);
     }
   }
 
   /** The process has stood still for so long: that does not count. */
   forgive(ms: number): void {
     for (const stranger of this.#strangers) stranger.acceptedMs += ms;
-    for (const { links } of this.#lives.values()) for (const link of links.values()) link.heardMs += ms;
+    for (const { links } of this.#lives.values()) {
+      for (const { channel } of links.values()) channel.heardMs += ms;
+    }
   }
 
   #sendAwayTheOldest(): void {
     // A set keeps the order in which its members came.
-    for (const oldest of this.#strangers) {
-      this.#fail(oldest, 'too many connections without a handshake');
-      return;
-    }
-  }
-
-  #onData(accepted: Accepted, bytes: Uint8Array): void {
-    if (accepted.state !== 'stranger' && accepted.state !== 'peer') return;
-    accepted.heardMs = this.#options.clock.monotonicMs();
-    accepted.reader.feed(bytes);
-    while (accepted.state === 'stranger' || accepted.state === 'peer') {
-      const frame = this.#orFail(accepted, () => accepted.reader.next());
-      if (frame === undefined) return;
-      if (accepted.state === 'stranger') this.#greet(accepted, frame);
-      else this.#onFrame(accepted, frame);
-    }
-  }
-
-  /** What `read` makes of the bytes; undefined, and the connection closed, when they make no sense. */
-  #orFail<T>(accepted: Accepted, read: () => T): T | undefined {
-    try {
-      return read();
-    } catch (error) {
-      if (!(error instanceof MalformedError)) throw error;
-      this.#fail(accepted, 'malformed', error.message);
-      return undefined;
+    for (const { channel } of this.#strangers) {
+      return channel.fail('too many connections without a handshake');
     }
   }
 
   // The handshake
 
   #greet(accepted: Accepted, frame: Frame): void {
-    const step = this.#orFail(accepted, () => accepted.handshake.step(frame));
+    const { channel, handshake } = accepted;
+    const step = channel.parse(() => handshake.step(frame));
     switch (step?.next) {
       case undefined:
         return;
       case 'wait':
-        accepted.connection.write(step.send);
+        channel.write(step.send);
         return;
       case 'done':
-        return this.#welcome(accepted, accepted.handshake.hello!);
+        return this.#welcome(accepted, handshake.hello!);
       case 'refuse':
         return this.#refuse(accepted, step.reason, step.send);
       case 'refused':
-        return this.#fail(accepted, `the peer refuses: ${step.reason}`);
+        return channel.fail(`the peer refuses: ${step.reason}`);
     }
   }
 
+  #strangerClosed(accepted: Accepted, reason: string, detail: string | undefined): void {
+    this.#strangers.delete(accepted);
+    // That it closes by itself, or after it was refused, is no news.
+    if (!accepted.channel.failed) return;
+    this.#tellClosed(accepted, reason, detail);
+  }
+
   #welcome(accepted: Accepted, hello: Hello): void {
+    const { channel, handshake } = accepted;
+    if (hello.kind === 'visit') {
+      this.#strangers.delete(accepted);
+      channel.write(handshake.welcome);
+      return this.#options.onVisit(channel);
+    }
     const life = this.#lifeOf(hello, accepted.order);
-    const before = life?.links.get(hello.kind);
+    const before = hello.kind === 'stream' ? undefined : life?.links.get(hello.kind);
     if (life === undefined || (before !== undefined && before.order > accepted.order)) {
       return this.#refuse(accepted, 'superseded', refusedFrame('superseded'));
     }
-    if (before !== undefined) this.#close(before);
+    before?.channel.drop();
     this.#strangers.delete(accepted);
-    accepted.state = 'peer';
-    accepted.reader.bodyBytesMax = this.#options.limits.frameBytesMax;
-    life.links.set(hello.kind, accepted);
-    life.heardMs = accepted.heardMs;
-    accepted.connection.write(accepted.handshake.welcome);
+    life.heardMs = channel.heardMs;
+    channel.write(handshake.welcome);
+    if (hello.kind === 'stream') this.#options.onStream(channel, hello.from);
+    else this.#connect(accepted, life, hello.kind);
+    this.#options.onWelcome(hello, channel.remote);
+  }
+
+  #connect(accepted: Accepted, life: Life, kind: MessageKind): void {
+    const { channel } = accepted;
+    life.links.set(kind, accepted);
+    channel.frameBytesMax = this.#options.limits.frameBytesMax;
+    channel.owner = {
+      onFrame: (frame) => this.#onFrame(accepted, life, frame),
+      onClose: (reason, detail) => {
+        life.links.delete(kind);
+        if (channel.failed) this.#tellClosed(accepted, reason, detail);
+      },
+    };
   }
 
   /** The life that the connection belongs to; undefined when it is over. */
@@ -195,7 +215,8 @@ export class PeerAcceptor {
       if (order < newest.order) return undefined;
       // Normal after a restart; again and again, it means that two processes believe to be this peer.
       this.#options.log.warning('a peer was started anew', name, { peer: name });
-      for (const link of newest.links.values()) this.#close(link);
+      this.closeAll(from);
+      this.#options.onNewLife(from);
     }
     const life: Life = { incarnation, order, links: new Map(), heardMs: 0 };
     this.#lives.set(from, life);
@@ -210,20 +231,19 @@ export class PeerAcceptor {
       ...(reason === 'wrong cluster' ? { cluster: hello?.clusterId ?? null } : {}),
       reason,
     });
-    accepted.state = 'leaving';
-    accepted.connection.write(frame);
-    accepted.connection.end();
+    accepted.channel.write(frame);
+    accepted.channel.end();
   }
 
   // Messages
 
-  #onFrame(accepted: Accepted, { type, payload }: Frame): void {
-    const { from, kind } = accepted.handshake.hello!;
-    const life = this.#lives.get(from);
-    assert(life?.links.get(kind) === accepted, 'the connection is the one that counts', from, kind);
-    life.heardMs = accepted.heardMs;
-    if (type === 'ping') return this.#pong(accepted);
-    const messages = this.#orFail(accepted, () => {
+  #onFrame(accepted: Accepted, life: Life, { type, payload }: Frame): void {
+    const { channel, handshake } = accepted;
+    const { from, kind } = handshake.hello!;
+    assert(this.#lives.get(from) === life, 'the life is the one that counts', from, kind);
+    life.heardMs = channel.heardMs;
+    if (type === 'ping') return this.#pong(channel);
+    const messages = channel.parse(() => {
       if (type !== 'messages') throw new MalformedError(`a ${type} among messages`);
       // Only what is bulk is kept.
       return decodeMessages(kind === 'bulk' ? forKeeping(payload) : payload, from);
@@ -231,35 +251,19 @@ export class PeerAcceptor {
     if (messages !== undefined) this.#options.onMessages(from, messages);
   }
 
-  #pong(accepted: Accepted): void {
-    if (accepted.connection.backlogBytes > PONG_BACKLOG_BYTES_MAX) {
-      return this.#fail(accepted, 'the peer sends pings and reads no pongs');
+  #pong(channel: PeerChannel): void {
+    if (channel.backlogBytes > PONG_BACKLOG_BYTES_MAX) {
+      return channel.fail('the peer sends pings and reads no pongs');
     }
-    accepted.connection.write(PONG);
+    channel.write(PONG);
   }
 
-  // The end
-
-  #fail(accepted: Accepted, reason: string, detail?: string): void {
+  #tellClosed(accepted: Accepted, reason: string, detail: string | undefined): void {
     this.#options.log.warning('closed a connection of a peer', `${reason} ${aboutOf(accepted)}`, {
       ...fieldsOf(accepted),
       reason,
       ...(detail === undefined ? {} : { detail }),
     });
-    this.#close(accepted);
-  }
-
-  #close(accepted: Accepted): void {
-    this.#forget(accepted);
-    accepted.connection.destroy();
-  }
-
-  #forget(accepted: Accepted): void {
-    accepted.state = 'closed';
-    this.#strangers.delete(accepted);
-    const { hello } = accepted.handshake;
-    const links = hello === undefined ? undefined : this.#lives.get(hello.from)?.links;
-    if (hello !== undefined && links?.get(hello.kind) === accepted) links.delete(hello.kind);
   }
 }
 
@@ -277,13 +281,13 @@ function decodeMessages(payload: Uint8Array, from: NodeId): PeerMessage[] {
 }
 
 /** Without the port: a stranger has a new one each time. */
-function aboutOf({ handshake, connection }: Accepted): string {
-  return handshake.hello === undefined ? connection.remote.host : String(handshake.hello.from);
+function aboutOf({ handshake, channel }: Accepted): string {
+  return handshake.hello === undefined ? channel.remote.host : String(handshake.hello.from);
 }
 
 /** What a stranger says of itself is not proved, but it is what helps to find it. */
-function fieldsOf({ handshake, connection }: Accepted): LogFields {
-  const { host, port } = connection.remote;
+function fieldsOf({ handshake, channel }: Accepted): LogFields {
+  const { host, port } = channel.remote;
   const { hello } = handshake;
   return hello === undefined
     ? { host, port }

@@ -1,9 +1,9 @@
 /**
- * One of the two connections that this server opens to a peer, and opens again for as long as the server lives. It
+ * One of the two connections that this server opens to a peer, and opens again for as long as it has that peer. It
  * carries messages to the peer; what comes back is the handshake's answers and pongs.
  *
- *   resting --(backoff)--> dialling --connected--> greeting --welcome--> up
- *      ^                       |                       |                  |
+ *   resting --(backoff)--> calling --welcome--> up
+ *      ^                      |                 |
  *      +--------- any failure: the connection is dropped, the pause grows (from a welcome on, it starts over)
  *
  * Messages of one turn leave in one write. While the link is not up, or when more is waiting than may, a message is
@@ -13,41 +13,33 @@
  */
 import { assert } from '../lib/assert.ts';
 import { MalformedError } from '../lib/bytes.ts';
-import type { Address, Clock, Connection, Network, Random, Timer } from '../lib/env.ts';
+import type { Address, Timer } from '../lib/env.ts';
 import type { NodeId } from '../raft/types.ts';
-import {
-  encodeFrame,
-  type Frame,
-  FrameReader,
-  MessageFrames,
-  messageBytes,
-  SMALL_FRAME_BYTES_MAX,
-} from './peer-frame.ts';
-import { DiallerHandshake, type LinkKind, type PeerIdentity } from './peer-handshake.ts';
-import type { PeerLimits } from './peer-limits.ts';
+import type { PeerAddresses } from './peer-addresses.ts';
+import { type CallFailure, type CallOptions, PeerCall } from './peer-call.ts';
+import type { PeerChannel } from './peer-channel.ts';
+import { encodeFrame, type Frame, MessageFrames, messageBytes } from './peer-frame.ts';
+import type { MessageKind } from './peer-hello.ts';
 import type { QuietLog } from './peer-log.ts';
 import type { PeerMessage } from './peer-message.ts';
 
-export interface Peer {
+export interface Dialled {
   readonly id: NodeId;
   readonly name: string;
-  readonly address: Address;
+  readonly addresses: PeerAddresses;
 }
 
-export interface PeerDiallerOptions {
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly network: Network;
+export interface PeerDiallerOptions extends CallOptions {
   readonly log: QuietLog;
-  readonly limits: PeerLimits;
-  readonly self: PeerIdentity;
-  readonly peer: Peer;
-  readonly kind: LinkKind;
+  readonly peer: Dialled;
+  readonly kind: MessageKind;
   /** The link came up, or a link that was up is lost, with what was on it. */
   readonly onChange: (up: boolean) => void;
+  /** The peer has proved that it knows the secret, and says that this server was removed from the cluster. */
+  readonly onRemoved: () => void;
 }
 
-type State = 'resting' | 'dialling' | 'greeting' | 'up' | 'stopped';
+type State = 'resting' | 'calling' | 'up' | 'stopped';
 
 /** The slowest that a live peer takes bulk: what it has not taken yet makes the pong that much later. */
 const BULK_BYTES_PER_MS_MIN = 1024;
@@ -61,11 +53,12 @@ export class PeerDialler {
   readonly #options: PeerDiallerOptions;
   readonly #backlogBytesMax: number;
   #state: State = 'resting';
-  /** Of the present state. */
-  #sinceMs = 0;
-  #connection: Connection | undefined;
-  #handshake: DiallerHandshake | undefined;
-  #reader = new FrameReader(SMALL_FRAME_BYTES_MAX);
+  #call: PeerCall | undefined;
+  #channel: PeerChannel | undefined;
+  /** That was dialled last. */
+  #address: Address;
+  /** Since the link was last up, or the addresses changed. */
+  #failures = 0;
   readonly #frames = new MessageFrames();
   #backoffMs: number;
   #redial: Timer | undefined;
@@ -82,36 +75,51 @@ export class PeerDialler {
   heardMs: number | undefined;
 
   constructor(options: PeerDiallerOptions) {
-    const { limits, kind } = options;
+    const { limits, kind, peer } = options;
     this.#options = options;
     this.#backlogBytesMax = kind === 'control' ? limits.controlBacklogBytesMax : limits.bulkBacklogBytesMax;
     this.#backoffMs = limits.backoffMinMs;
+    this.#address = peer.addresses.at(0);
   }
 
   get up(): boolean {
     return this.#state === 'up';
   }
 
+  /** Where the link is up, or was tried last. */
+  get address(): Address {
+    return this.#address;
+  }
+
   dial(): void {
     assert(this.#state === 'resting', 'a link that rests is dialled', this.#state);
-    const { network, peer, self, kind, random } = this.#options;
-    this.#enter('dialling');
-    this.#reader = new FrameReader(SMALL_FRAME_BYTES_MAX);
-    this.#handshake = new DiallerHandshake(self, peer.id, kind, random);
-    // What a connection says after it was dropped means nothing any more.
-    const mine = () => this.#connection === connection;
-    const connection = network.connect(peer.address, {
-      onConnect: () => mine() && this.#onConnect(),
-      onData: (bytes) => mine() && this.#onData(bytes),
-      onClose: (error) => mine() && this.#lose(error?.message ?? 'the peer closed the connection'),
+    const { peer, kind } = this.#options;
+    this.#state = 'calling';
+    this.#address = peer.addresses.at(this.#failures);
+    const target = { address: this.#address, to: peer.id, kind };
+    this.#call = new PeerCall(this.#options, target, {
+      onWelcome: (channel) => this.#welcomed(channel),
+      onFailure: (failure) => this.#failed(failure),
     });
-    this.#connection = connection;
+  }
+
+  /** The addresses have changed. A link that is up at one of them stays. */
+  readdress(): void {
+    if (this.#state === 'stopped') return;
+    const { peer, limits, onChange } = this.#options;
+    const wasUp = this.#state === 'up';
+    if (wasUp && peer.addresses.has(this.#address)) return;
+    this.#drop();
+    this.#state = 'resting';
+    this.#failures = 0;
+    this.#backoffMs = limits.backoffMinMs;
+    this.dial();
+    if (wasUp) onChange(false);
   }
 
   stop(): void {
-    this.#redial?.cancel();
     this.#drop();
-    this.#enter('stopped');
+    this.#state = 'stopped';
   }
 
   /** Whether the message was taken; it leaves with the next `flush`, if the link lives until then. */
@@ -126,7 +134,7 @@ export class PeerDialler {
       });
       return false;
     }
-    const waitingBytes = this.#frames.bytes + this.#connection!.backlogBytes;
+    const waitingBytes = this.#frames.bytes + this.#channel!.backlogBytes;
     // One message always goes, however large it is.
     if (waitingBytes > 0 && waitingBytes + bytes > this.#backlogBytesMax) {
       const { kind } = this.#options;
@@ -141,7 +149,7 @@ export class PeerDialler {
 
   /** The end of the turn: one write. */
   flush(): void {
-    if (this.#frames.bytes > 0) this.#connection!.write(this.#frames.take());
+    if (this.#frames.bytes > 0) this.#channel!.write(this.#frames.take());
   }
 
   /**
@@ -149,17 +157,13 @@ export class PeerDialler {
    * be the fault of the bytes before it.
    */
   tick(nowMs: number, patient: boolean): void {
-    const { limits } = this.#options;
-    const forMs = nowMs - this.#sinceMs;
-    if (this.#state === 'dialling' && forMs > limits.dialTimeoutMs) this.#lose('no answer to the dial');
-    else if (this.#state === 'greeting' && forMs > limits.handshakeTimeoutMs)
-      this.#lose('no end of the handshake');
+    if (this.#state === 'calling') this.#call!.tick(nowMs);
     else if (this.#state === 'up') this.#ping(nowMs, patient);
   }
 
   /** The process has stood still for so long: that does not count. */
   forgive(ms: number): void {
-    this.#sinceMs += ms;
+    this.#call?.forgive(ms);
     if (this.#pingSentMs !== undefined) this.#pingSentMs += ms;
   }
 
@@ -170,69 +174,30 @@ export class PeerDialler {
       return;
     }
     const patienceMs = patient ? this.#bytesBeforePing / BULK_BYTES_PER_MS_MIN : 0;
-    if (nowMs - this.#pingSentMs > limits.pongTimeoutMs + patienceMs) this.#lose('no answer to a ping');
+    if (nowMs - this.#pingSentMs > limits.pongTimeoutMs + patienceMs)
+      this.#channel!.fail('no answer to a ping');
   }
 
   #sendPing(nowMs: number): void {
     const { clock, limits } = this.#options;
     this.#pingDueMs = nowMs + limits.pingIntervalMs;
     this.#pingSentMs = nowMs;
-    this.#bytesBeforePing = this.#connection!.backlogBytes;
+    this.#bytesBeforePing = this.#channel!.backlogBytes;
     this.pingSentWallMs = clock.wallMs();
-    this.#connection!.write(PING);
+    this.#channel!.write(PING);
   }
 
-  #onConnect(): void {
-    assert(this.#state === 'dialling', 'a dial succeeds once', this.#state);
-    this.#enter('greeting');
-    this.#connection!.write(this.#handshake!.opening);
-  }
-
-  #onData(bytes: Uint8Array): void {
-    const connection = this.#connection;
-    this.#reader.feed(bytes);
-    try {
-      for (;;) {
-        const frame = this.#reader.next();
-        if (frame === undefined) return;
-        if (this.#state === 'greeting') this.#greet(frame);
-        else this.#onPong(frame);
-        if (this.#connection !== connection) return;
-      }
-    } catch (error) {
-      if (!(error instanceof MalformedError)) throw error;
-      this.#lose('malformed', error.message);
-    }
-  }
-
-  #greet(frame: Frame): void {
-    const step = this.#handshake!.step(frame);
-    switch (step.next) {
-      case 'wait':
-        this.#connection!.write(step.send);
-        return;
-      case 'done':
-        this.#welcomed();
-        return;
-      case 'refuse':
-        return this.#refuse(step.send, step.reason);
-      case 'refused':
-        return this.#lose(`the peer refuses: ${step.reason}`);
-    }
-  }
-
-  /** The peer is told why, so its connection ends by itself. */
-  #refuse(frame: Uint8Array, reason: string): void {
-    const connection = this.#connection!;
-    this.#connection = undefined;
-    connection.write(frame);
-    connection.end();
-    this.#lose(`refused: ${reason}`);
-  }
-
-  #welcomed(): void {
+  #welcomed(channel: PeerChannel): void {
     const { clock, limits, onChange } = this.#options;
-    this.#enter('up');
+    assert(this.#state === 'calling', 'who calls is welcomed', this.#state);
+    this.#call = undefined;
+    this.#channel = channel;
+    channel.owner = {
+      onFrame: (frame) => channel.parse(() => this.#onPong(frame)),
+      onClose: (reason, detail) => this.#lost(reason, detail),
+    };
+    this.#state = 'up';
+    this.#failures = 0;
     this.#backoffMs = limits.backoffMinMs;
     this.#sendPing(clock.monotonicMs());
     onChange(true);
@@ -247,42 +212,50 @@ export class PeerDialler {
     this.heardMs = clock.monotonicMs();
   }
 
-  #lose(reason: string, detail?: string): void {
-    const { clock, random, limits, onChange } = this.#options;
-    const wasUp = this.#state === 'up';
-    this.#tell(reason, detail);
+  #failed({ stage, reason, detail, removed }: CallFailure): void {
+    const { limits, onRemoved } = this.#options;
+    // Servers that are started together are not all there at once.
+    const early = stage === 'dialling' && this.#backoffMs < SILENT_DIALS_BACKOFF * limits.backoffMinMs;
+    if (!early) this.#tell('cannot reach a peer', reason, detail);
+    this.#failures++;
+    this.#rest();
+    if (removed) onRemoved();
+  }
+
+  #lost(reason: string, detail: string | undefined): void {
+    this.#tell('lost a peer', reason, detail);
+    this.#rest();
+    this.#options.onChange(false);
+  }
+
+  #rest(): void {
+    const { clock, random, limits } = this.#options;
     this.#drop();
-    this.#enter('resting');
+    this.#state = 'resting';
     const pauseMs = this.#backoffMs / 2 + random.below(Math.ceil(this.#backoffMs / 2) + 1);
     this.#backoffMs = Math.min(2 * this.#backoffMs, limits.backoffMaxMs);
     this.#redial = clock.after(pauseMs, () => {
       if (this.#state === 'resting') this.dial();
     });
-    if (wasUp) onChange(false);
   }
 
-  #tell(reason: string, detail: string | undefined): void {
-    const { limits, log, peer, kind } = this.#options;
-    // Servers that are started together are not all there at once.
-    if (this.#state === 'dialling' && this.#backoffMs < SILENT_DIALS_BACKOFF * limits.backoffMinMs) return;
-    log.warning(this.#state === 'up' ? 'lost a peer' : 'cannot reach a peer', `${peer.name} ${reason}`, {
-      ...{ peer: peer.name, host: peer.address.host, port: peer.address.port, kind, reason },
+  #tell(event: string, reason: string, detail: string | undefined): void {
+    const { log, peer, kind } = this.#options;
+    const { host, port } = this.#address;
+    log.warning(event, `${peer.name} ${reason}`, {
+      ...{ peer: peer.name, host, port, kind, reason },
       ...(detail === undefined ? {} : { detail }),
     });
   }
 
   #drop(): void {
-    const connection = this.#connection;
-    this.#connection = undefined;
-    this.#handshake = undefined;
+    this.#redial?.cancel();
+    this.#call?.cancel();
+    this.#channel?.drop();
+    this.#call = undefined;
+    this.#channel = undefined;
     this.#frames.clear();
     this.#pingSentMs = undefined;
     this.pingSentWallMs = 0;
-    connection?.destroy();
-  }
-
-  #enter(state: State): void {
-    this.#state = state;
-    this.#sinceMs = this.#options.clock.monotonicMs();
   }
 }

@@ -15,7 +15,7 @@ import { encodePeerMessage, type PeerMessage } from './peer-message.ts';
 
 const FRAME_TYPES = [
   ...(['hello', 'challenge', 'proof', 'welcome', 'refused'] as const),
-  ...(['messages', 'ping', 'pong'] as const),
+  ...(['messages', 'ping', 'pong', 'stream', 'end', 'card', 'invitation', 'answer'] as const),
 ];
 export type FrameType = (typeof FRAME_TYPES)[number];
 
@@ -28,18 +28,35 @@ export interface Frame {
 const HEADER_BYTES = 8;
 /** The messages of a turn are cut into frames of about this size, so that the other side can begin before all is there. */
 const FRAME_BYTES_GOOD = 256 << 10;
-/** Of every frame that is not `messages`, and so of all that a stranger may send. */
+/** Of every frame that is none of the following, and so of all that a stranger may send. */
 export const SMALL_FRAME_BYTES_MAX = 1 << 10;
+/** The payload of a frame of a stream, and of one of a visit. With the type before it, a frame is one byte longer. */
+export const STREAM_PAYLOAD_BYTES_MAX = 512 << 10;
+export const VISIT_PAYLOAD_BYTES_MAX = 64 << 10;
+
+/** Of one unit of a string. */
+const UTF8_BYTES_MAX = 3;
 
 const NO_BYTES = new Uint8Array(0);
 
 export function encodeFrame(type: FrameType, payload: Uint8Array = NO_BYTES): Uint8Array {
-  assert(payload.length < SMALL_FRAME_BYTES_MAX, 'a frame of this type is small', type, payload.length);
+  assert(
+    payload.length <= payloadBytesMax(type),
+    'a payload is within the bounds of its type',
+    type,
+    payload.length,
+  );
   const out = new ByteWriter(HEADER_BYTES + 1 + payload.length);
   const start = beginFrame(out, type);
   out.raw(payload);
   endFrame(out, start);
   return out.view();
+}
+
+function payloadBytesMax(type: FrameType): number {
+  if (type === 'stream') return STREAM_PAYLOAD_BYTES_MAX;
+  if (type === 'card' || type === 'invitation' || type === 'answer') return VISIT_PAYLOAD_BYTES_MAX;
+  return SMALL_FRAME_BYTES_MAX - 1;
 }
 
 function beginFrame(out: ByteWriter, type: FrameType): number {
@@ -62,6 +79,8 @@ export function messageBytes(m: PeerMessage): number {
   if (m.kind === 'writes') bytes += m.run.length;
   else if (m.kind === 'raft' && m.message.type === 'AppendEntries') {
     for (const entry of m.message.entries) bytes += 16 + entry.data.length;
+  } else if (m.kind === 'change' && 'description' in m.change) {
+    bytes += UTF8_BYTES_MAX * m.change.description.length;
   }
   return bytes;
 }

@@ -25,6 +25,20 @@ export interface PeerLimits {
   readonly silenceMs: number;
   /** Accepted connections that have not finished the handshake. */
   readonly strangersMax: number;
+  /** Servers that are let in because they know the secret, and are no peers. */
+  readonly guestsMax: number;
+  /** Accepted from one peer at a time. */
+  readonly streamsPerPeerMax: number;
+  /** What a stream has sent and the operating system has not taken. Over it, the stream is closed. */
+  readonly streamBacklogBytesMax: number;
+  /** A stream on which nothing is heard for this long, not even a ping, is closed. */
+  readonly streamSilenceMs: number;
+  /** Accepted at a time. */
+  readonly visitsMax: number;
+  /** From the welcome of a visitor to its leave. */
+  readonly visitTimeoutMs: number;
+  /** From an invitation to its answer. */
+  readonly invitationTimeoutMs: number;
 }
 
 export const DEFAULT_PEER_LIMITS: PeerLimits = {
@@ -39,6 +53,13 @@ export const DEFAULT_PEER_LIMITS: PeerLimits = {
   pongTimeoutMs: 3000,
   silenceMs: 10_000,
   strangersMax: 64,
+  guestsMax: 16,
+  streamsPerPeerMax: 4,
+  streamBacklogBytesMax: 16 << 20,
+  streamSilenceMs: 30_000,
+  visitsMax: 8,
+  visitTimeoutMs: 30_000,
+  invitationTimeoutMs: 10_000,
 };
 
 export function checkPeerLimits(limits: PeerLimits): void {
@@ -50,5 +71,10 @@ export function checkPeerLimits(limits: PeerLimits): void {
     limits.pingIntervalMs + limits.pongTimeoutMs < limits.silenceMs,
     'who is pinged in time is not silent',
     limits.silenceMs,
+  );
+  assert(
+    limits.pingIntervalMs < limits.streamSilenceMs,
+    'a stream is pinged before it is silent',
+    limits.streamSilenceMs,
   );
 }

@@ -109,7 +109,15 @@ export class Reads {
 
   /** Now and then: what is overdue gets its error. A read changes nothing, so it was certainly not executed. */
   tick(): void {
-    const nowMs = this.#options.clock.monotonicMs();
+    this.#expire(this.#options.clock.monotonicMs());
+  }
+
+  /** Nothing will be answered any more: whoever waits is told so. */
+  giveUp(): void {
+    this.#expire(Number.POSITIVE_INFINITY);
+  }
+
+  #expire(nowMs: number): void {
     while (this.#asked.length > 0 && this.#asked[0]!.deadlineMs <= nowMs) {
       const batch = this.#asked.shift()!;
       this.#options.cancel(batch.readable);

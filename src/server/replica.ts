@@ -11,12 +11,14 @@
 import type { Transaction } from '../kv/batch.ts';
 import { keyIndexes, type ReadCommand, type ScanCommand } from '../kv/command.ts';
 import { REMOVE_EXPIRED } from '../kv/internal-commands.ts';
-import { KvStateMachine } from '../kv/state-machine.ts';
+import { type KvOptions, KvStateMachine } from '../kv/state-machine.ts';
 import { accepts } from '../kv/table.ts';
 import { assert } from '../lib/assert.ts';
 import { fromLatin1 } from '../lib/bytes.ts';
 import type { Env, Store, Timer } from '../lib/env.ts';
 import { CorruptionError } from '../lib/errors.ts';
+import type { Configuration, MembershipChange } from '../raft/configuration.ts';
+import type { ConfigurationAt } from '../raft/configuration-log.ts';
 import { RaftHost } from '../raft/host.ts';
 import type { RaftLimits } from '../raft/limits.ts';
 import { EMPTY_LOG } from '../raft/log.ts';
@@ -24,31 +26,45 @@ import type { Message } from '../raft/messages.ts';
 import { Raft } from '../raft/raft.ts';
 import { type GroupId, NOBODY, type NodeId } from '../raft/types.ts';
 import { Wal } from '../raft/wal.ts';
-import { Checkpointer, type CheckpointLimits, type CheckpointStatus } from './checkpointer.ts';
-import { Expirer } from './expirer.ts';
+import type { Reply } from '../resp/reply.ts';
+import { type ObserverTarget, observe } from './apply-observer.ts';
+import type { Checkpointer, CheckpointLimits, CheckpointStatus } from './checkpointer.ts';
+import { type ChangeOutcome, MembershipRequests } from './membership-requests.ts';
 import type { PeerMessage, PeerTransport } from './peer-message.ts';
 import { Proposer } from './proposer.ts';
-import { Reads } from './reads.ts';
+import { type ReadQuery, Reads } from './reads.ts';
+import { configurationOf, ReplicaState } from './replica-state.ts';
+import type { OpenStream } from './snapshot-sender.ts';
+import { Snapshots } from './snapshots.ts';
+import { Takeover } from './takeover.ts';
 import { type Waiter, Writes } from './writes.ts';
 
 export interface ReplicaOptions {
   readonly group: GroupId;
   readonly id: NodeId;
-  readonly voters: readonly NodeId[];
+  /** The configuration until the log tells of another. */
+  readonly founding: Configuration;
+  /** The founding configuration holds, whatever the log tells: see --force-new-cluster. */
+  readonly forced?: boolean;
   /** The server's data directory; exists. */
   readonly directory: string;
   readonly store: Store;
   readonly limits: RaftLimits;
   readonly walSegmentBytes: number;
+  /** Of the log that the store has too, for followers that lag. */
+  readonly walKeepBytes: number;
   readonly memoryBytesMax: number;
   readonly commandTimeoutMs: number;
   readonly reads: 'linearizable' | 'local';
   readonly checkpoints: CheckpointLimits;
-  readonly transport: PeerTransport;
+  readonly transport: PeerTransport & { openStream: OpenStream };
+  readonly snapshotBytesPerSecond: () => number;
   /** A member's name, for the log. */
   readonly nameOf: (id: NodeId) => string;
   /** The disk failed or is corrupt: the process must end, after it has said so. */
   readonly onFatal: (error: Error) => void;
+  /** Another configuration is in force, or the one in force has been applied here. */
+  readonly onConfiguration?: (at: ConfigurationAt) => void;
   /** Clients that were held back may go on. */
   readonly onRoom: () => void;
 }
@@ -60,10 +76,11 @@ const IDLE_TICK_MS = 1000;
 const REMOVE_EXPIRED_NAME = fromLatin1(REMOVE_EXPIRED);
 const TELL_DISK_FULL_EVERY_MS = 1000;
 const BELIEVE_DISK_FULL_MS = 4000;
+/** The leader tries for one; the election that follows may need a second. */
+const TAKEOVER_TIMEOUTS = 2;
 
 export class Replica {
   readonly raft: Raft;
-  readonly stateMachine: KvStateMachine;
   readonly writes: Writes;
   readonly #env: Env;
   readonly #options: ReplicaOptions;
@@ -71,8 +88,12 @@ export class Replica {
   readonly #wal: Wal;
   readonly #proposer: Proposer;
   readonly #reads: Reads;
-  readonly #checkpointer: Checkpointer;
-  readonly #expirer: Expirer;
+  readonly #machineOptions: KvOptions;
+  #state: ReplicaState;
+  #memoryBytesMax: number;
+  readonly #changes: MembershipRequests;
+  readonly #takeover: Takeover;
+  readonly snapshots: Snapshots;
   /** A leader with a full disk says so again and again; it is believed for a while. */
   #leaderFullUntilMs = 0;
   #toldDiskFull = false;
@@ -81,34 +102,31 @@ export class Replica {
   #idle = false;
   #stopped = false;
 
-  private constructor(
-    env: Env,
-    options: ReplicaOptions,
-    parts: { raft: Raft; stateMachine: KvStateMachine; wal: Wal; observer: Partial<ObserverTarget> },
-  ) {
+  private constructor(env: Env, options: ReplicaOptions, parts: ReplicaParts) {
     this.#env = env;
     this.#options = options;
     this.raft = parts.raft;
-    this.stateMachine = parts.stateMachine;
     this.#wal = parts.wal;
+    this.#machineOptions = parts.machineOptions;
+    this.#memoryBytesMax = options.memoryBytesMax;
+    this.#state = this.#makeState(parts.stateMachine);
     this.#host = new RaftHost({ clock: env.clock, wal: parts.wal, transport: this.#raftTransport() });
     this.#proposer = this.#makeProposer();
     this.writes = this.#makeWrites();
     parts.observer.proposer = this.#proposer;
     parts.observer.writes = this.writes;
     this.#reads = this.#makeReads();
-    this.#checkpointer = this.#makeCheckpointer();
-    this.#expirer = new Expirer({
-      clock: env.clock,
-      stateMachine: this.stateMachine,
-      mayWrite: () => this.raft.role === 'leader' && !this.diskFull,
-      write: (db, argv, waiter) => this.write(db, argv, waiter),
-    });
+    this.#changes = this.#makeChanges();
+    this.#takeover = new Takeover(env.clock, TAKEOVER_TIMEOUTS * options.limits.electionTimeoutMs);
+    this.snapshots = this.#makeSnapshots();
     this.#host.add({
       raft: this.raft,
       stateMachine: this.stateMachine,
       onTurn: () => this.#turn(),
       onLeaderChange: (leaderId) => this.#leaderChanged(leaderId),
+      onConfiguration: (at) => this.#configurationChanged(at),
+      onSnapshotNeeded: (follower) => this.snapshots.send(follower),
+      heldIndex: () => this.snapshots.heldIndex,
     });
     this.#tick();
   }
@@ -116,32 +134,52 @@ export class Replica {
   /** Recovers what the directory holds, or begins anew. Throws CorruptionError, DiskFullError. */
   static async start(env: Env, options: ReplicaOptions): Promise<Replica> {
     const observer: Partial<ObserverTarget> = {};
-    const stateMachine = await KvStateMachine.recover(options.store, {
+    const machineOptions: KvOptions = {
       group: options.group,
       observer: observe(observer),
       onFatal: options.onFatal,
       memoryBytesMax: options.memoryBytesMax,
       later: (callback) => void env.clock.after(0, callback),
       chance: () => env.random.below(2 ** 32) / 2 ** 32,
-    });
+    };
+    const stateMachine = await KvStateMachine.recover(options.store, machineOptions);
     const { wal, recovered } = await Wal.open({
       ...{ disk: env.disk, clock: env.clock, random: env.random, log: env.log, onFatal: options.onFatal },
       directory: `${options.directory}/wal`,
       segmentBytes: options.walSegmentBytes,
-      appliedIndexOf: () => stateMachine.appliedIndex,
+      keepBytes: options.walKeepBytes,
+      stateOf: () => stateMachine,
     });
     const known = recovered.get(options.group);
     if (known === undefined && stateMachine.appliedIndex > 0) {
       throw new CorruptionError(`${options.directory} has a store and no log: the log was removed or lost`);
     }
     const raft = new Raft({
-      ...{ group: options.group, id: options.id, voters: options.voters, limits: options.limits },
+      ...{ group: options.group, id: options.id, limits: options.limits },
+      configuration: options.forced
+        ? { index: known?.log.lastIndex ?? 0, configuration: options.founding }
+        : configurationOf(stateMachine.configuration, options.founding),
+      forced: options.forced,
       hardState: known?.hardState ?? { term: 0, votedFor: NOBODY },
       log: known?.log ?? EMPTY_LOG,
       random: env.random,
       nowMs: env.clock.monotonicMs(),
     });
-    return new Replica(env, options, { raft, stateMachine, wal, observer });
+    return new Replica(env, options, { raft, stateMachine, machineOptions, wal, observer });
+  }
+
+  get stateMachine(): KvStateMachine {
+    return this.#state.stateMachine;
+  }
+
+  get #checkpointer(): Checkpointer {
+    return this.#state.checkpointer;
+  }
+
+  /** For records in memory, by estimate. */
+  set memoryBytesMax(bytes: number) {
+    this.#memoryBytesMax = bytes;
+    this.stateMachine.memoryBytesMax = bytes;
   }
 
   // Ways in
@@ -192,10 +230,45 @@ export class Replica {
   receive(from: NodeId, messages: readonly PeerMessage[]): void {
     if (this.#stopped) return;
     for (const message of messages) {
-      if (message.kind === 'raft') this.#step(message.message);
-      else if (message.kind === 'writes') this.#peerWrites(from, message.run);
-      else if (from === this.raft.leaderId) this.#hearDiskFull(message.full);
+      this.#receive(from, message);
     }
+  }
+
+  #receive(from: NodeId, message: PeerMessage): void {
+    switch (message.kind) {
+      case 'raft':
+        return this.#step(message.message);
+      case 'writes':
+        return this.#peerWrites(from, message.run);
+      case 'diskFull':
+        if (from === this.raft.leaderId) this.#hearDiskFull(message.full);
+        return;
+      case 'change':
+        return this.#peerChange(from, message.request, message.change);
+      case 'noChange':
+        return this.#changes.refused(message.request, message.reason);
+    }
+  }
+
+  #peerChange(from: NodeId, request: number, change: MembershipChange): void {
+    const { group } = this.raft;
+    const proposed = this.#host.changeMembers(group, change);
+    if (proposed.accepted) return;
+    const { reason } = proposed;
+    this.#options.transport.send(from, [{ kind: 'noChange', group, request, reason }]);
+  }
+
+  /** Calls `done` when the change has been applied here, or with why it was not begun, or will not be known. */
+  changeMembers(change: MembershipChange, done: (outcome: ChangeOutcome) => void): void {
+    assert(!this.#stopped, 'a replica that runs takes changes of the members');
+    this.#changes.submit(change, done);
+    if (this.#idle) this.#wake();
+  }
+
+  /** Asks the leader for leadership; `done`: whether this server, a voter, leads now. */
+  takeOver(done: (leads: boolean) => void): void {
+    this.#takeover.wait(done);
+    this.#host.requestLeadership(this.raft.group);
   }
 
   #step(message: Message): void {
@@ -225,14 +298,10 @@ export class Replica {
 
   /** Hands leadership, if this server has it, to the peer whose log is nearest to whole. Harmless to call again. */
   giveUpLeadership(): void {
-    const { leader, quorum, id, group, nowMs, limits } = this.raft;
+    const { leader, group } = this.raft;
     if (leader === undefined || leader.transferTarget !== NOBODY) return;
-    const candidates = quorum.voters
-      .filter((voter) => voter !== id)
-      .map((voter) => ({ voter, progress: leader.progressOf(voter)! }))
-      .filter(({ progress }) => nowMs - progress.contactMs < 3 * limits.heartbeatIntervalMs);
-    candidates.sort((a, b) => b.progress.matchIndex - a.progress.matchIndex);
-    if (candidates[0] !== undefined) this.#host.transferLeadership(group, candidates[0].voter);
+    const successor = leader.bestSuccessor();
+    if (successor !== undefined) this.#host.transferLeadership(group, successor);
   }
 
   /** Ends service: a last checkpoint if the disk allows, then everything is closed but the store. */
@@ -240,11 +309,14 @@ export class Replica {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#ticker?.cancel();
-    this.#expirer.stop();
     this.#host.stop();
+    this.snapshots.stop();
     this.#checkpointer.begin();
-    await this.#checkpointer.stop();
+    await this.#state.retire();
     await this.#wal.close();
+    this.#takeover.settle(false);
+    this.writes.giveUp();
+    this.#reads.giveUp();
   }
 
   // The parts
@@ -280,7 +352,7 @@ export class Replica {
       mode: this.#options.reads,
       whenReadable: (done) => this.#host.read(this.raft.group, done),
       cancel: (done) => this.#host.cancelRead(this.raft.group, done),
-      read: (query, done) => this.stateMachine.read(query, done),
+      read: (query, done) => this.#read(query, done),
       removeExpired: ({ db, command, argv }, waiter) => {
         const { first, last, step } = keyIndexes(command.keys, argv.length);
         const keys: Uint8Array[] = [];
@@ -291,13 +363,55 @@ export class Replica {
     });
   }
 
-  #makeCheckpointer(): Checkpointer {
-    return new Checkpointer({
-      ...{ clock: this.#env.clock, log: this.#env.log, store: this.#options.store },
-      stateMachine: this.stateMachine,
-      limits: this.#options.checkpoints,
-      onFatal: this.#options.onFatal,
-      onCheckpoint: (index) => this.#host.checkpointed(this.raft.group, index),
+  #makeState(stateMachine: KvStateMachine, checkpointedIndex = stateMachine.appliedIndex): ReplicaState {
+    const { store, checkpoints, onFatal } = this.#options;
+    return new ReplicaState(
+      this.#env,
+      {
+        ...{ store, checkpoints, onFatal },
+        onCheckpoint: (index) => this.#host.checkpointed(this.raft.group, index),
+        mayWrite: () => this.raft.role === 'leader' && !this.diskFull,
+        write: (db, argv, waiter) => this.write(db, argv, waiter),
+      },
+      stateMachine,
+      checkpointedIndex,
+    );
+  }
+
+  #makeChanges(): MembershipRequests {
+    const { commandTimeoutMs, transport, id, group } = this.#options;
+    return new MembershipRequests({
+      ...{ clock: this.#env.clock, random: this.#env.random, timeoutMs: commandTimeoutMs, id },
+      leaderId: () => this.raft.leaderId,
+      configuration: () => this.configuration.configuration,
+      propose: (change) => this.#host.changeMembers(group, change),
+      ask: (leader, request, change) => {
+        transport.send(leader, [{ kind: 'change', group, request, change }]);
+      },
+    });
+  }
+
+  #makeSnapshots(): Snapshots {
+    const { store, transport, snapshotBytesPerSecond, nameOf, onFatal, founding } = this.#options;
+    return new Snapshots(this.#env, {
+      ...{ store, nameOf, onFatal, founding, bytesPerSecond: snapshotBytesPerSecond },
+      ...{ raft: this.raft, host: this.#host },
+      openStream: (peer, events) => transport.openStream(peer, events),
+      machineOptions: () => ({ ...this.#machineOptions, memoryBytesMax: this.#memoryBytesMax }),
+      state: () => this.#state,
+      replaceState: (stateMachine, checkpointedIndex) => {
+        this.#state = this.#makeState(stateMachine, checkpointedIndex);
+      },
+      onRestored: () => this.writes.restored((session) => this.stateMachine.lastSeqOf(session)),
+    });
+  }
+
+  /** What was begun on a state that has been replaced since is begun anew: the old one is being removed. */
+  #read(query: ReadQuery & { nowMs: number }, done: (reply: Reply | undefined) => void): void {
+    const { stateMachine } = this;
+    stateMachine.read(query, (reply) => {
+      if (stateMachine === this.stateMachine) done(reply);
+      else this.#read(query, done);
     });
   }
 
@@ -320,20 +434,35 @@ export class Replica {
 
   #leaderChanged(leaderId: NodeId): void {
     this.#leaderFullUntilMs = 0;
-    if (this.raft.role !== 'leader') this.#proposer.drop();
+    if (this.raft.role !== 'leader') {
+      this.#proposer.drop();
+      this.snapshots.leadershipLost();
+    }
     this.writes.leaderChanged(leaderId);
     const { term } = this.raft;
+    if (this.raft.role === 'leader') this.#takeover.settle(true);
     if (leaderId === NOBODY) this.#env.log.notice('there is no leader', { term });
     else if (leaderId === this.raft.id) this.#env.log.notice('became leader', { term });
     else this.#env.log.notice('follows a leader', { term, leader: this.#options.nameOf(leaderId) });
   }
 
+  /** As it is applied here. */
+  get configuration(): ConfigurationAt {
+    return configurationOf(this.stateMachine.configuration, this.#options.founding);
+  }
+
+  #configurationChanged(at: ConfigurationAt): void {
+    this.#changes.applied();
+    this.#options.onConfiguration?.(at);
+  }
+
   #tick(): void {
+    this.#changes.tick();
     this.writes.tick();
     this.#reads.tick();
     this.#checkpointer.consider();
     this.#noticeDiskFull();
-    this.#idle = this.writes.idle && this.#reads.idle;
+    this.#idle = this.writes.idle && this.#reads.idle && this.#changes.idle;
     this.#ticker = this.#env.clock.after(this.#idle ? IDLE_TICK_MS : TICK_MS, () => this.#tick());
   }
 
@@ -350,7 +479,7 @@ export class Replica {
     if (full === this.#toldDiskFull && (!full || nowMs < this.#tellAgainMs)) return;
     this.#toldDiskFull = full;
     this.#tellAgainMs = nowMs + TELL_DISK_FULL_EVERY_MS;
-    if (this.raft.role === 'leader') this.#tellDiskFull(this.raft.quorum.voters, full);
+    if (this.raft.role === 'leader') this.#tellDiskFull(this.raft.configuration.others(this.raft.id), full);
   }
 
   #hearDiskFull(full: boolean): void {
@@ -365,24 +494,10 @@ export class Replica {
   }
 }
 
-interface ObserverTarget {
-  proposer: Proposer;
-  writes: Writes;
-}
-
-/** The state machine is made before `Writes` is; entries are applied only after both are. */
-function observe(target: Partial<ObserverTarget>) {
-  return {
-    wants: (session: number) => target.writes!.wants(session),
-    applied: (...event: Parameters<Writes['applied']>) => target.writes!.applied(...event),
-    gap: (...event: Parameters<Writes['gap']>) => {
-      target.proposer!.gap(...event);
-      target.writes!.gap(...event);
-    },
-    sessionUnknown: (session: number) => {
-      target.proposer!.sessionUnknown(session);
-      target.writes!.sessionUnknown(session);
-    },
-    sessionOpened: (...event: Parameters<Writes['sessionOpened']>) => target.writes!.sessionOpened(...event),
-  };
+interface ReplicaParts {
+  readonly raft: Raft;
+  readonly stateMachine: KvStateMachine;
+  readonly machineOptions: KvOptions;
+  readonly wal: Wal;
+  readonly observer: Partial<ObserverTarget>;
 }

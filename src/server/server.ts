@@ -12,25 +12,24 @@ import type { Config } from '../config/config.ts';
 import { ACTIVE_EXPIRE } from '../kv/internal-commands.ts';
 import { assert } from '../lib/assert.ts';
 import { fromLatin1 } from '../lib/bytes.ts';
-import type { Connection, Env, Listener, Network, Store, Timer } from '../lib/env.ts';
-import { DEFAULT_LIMITS } from '../raft/limits.ts';
+import type { Connection, Env, Listener, Network, Timer } from '../lib/env.ts';
 import { Client } from '../resp/client.ts';
 import { ClientConnection, type ConnectionLimits, DEFAULT_CONNECTION_LIMITS } from '../resp/connection.ts';
-import type { Reply } from '../resp/reply.ts';
-import { DEFAULT_CHECKPOINTS } from './checkpointer.ts';
+import { ErrorReply, type Reply } from '../resp/reply.ts';
+import { Adoption } from './adoption.ts';
 import { ClientPause } from './client-pause.ts';
 import { allCommands } from './command-table.ts';
 import type { Member, PeerStatus, ServerContext } from './context.ts';
-import { type Identity, openDataDirectory } from './data-directory.ts';
+import { DataDirectory } from './data-directory.ts';
 import { Executor } from './executor.ts';
+import { Join } from './join.ts';
 import { Monitors } from './monitor.ts';
+import { Node } from './node.ts';
 import { DEFAULT_PEER_LIMITS } from './peer-limits.ts';
-import { PeerLinks } from './peer-links.ts';
-import { Replica } from './replica.ts';
+import type { Replica } from './replica.ts';
 import { type RunningTotals, Stats } from './stats.ts';
 import { Transactions } from './transactions.ts';
 
-const GROUP = 1;
 /** How long a stop waits for commands in flight. */
 const DRAIN_MS_MAX = 3000;
 const DRAIN_STEP_MS = 20;
@@ -39,6 +38,16 @@ const HOUSEKEEPING_MS = 1000;
 
 /** What a request gains on its way to the other servers, at most: headers of run, entry, message and frame. */
 const REQUEST_ENVELOPE_BYTES = 16 << 20;
+
+const ANSWER_LEAVES_MS = 50;
+const BEING_LET_IN = new ErrorReply(
+  'CLUSTERDOWN',
+  'This server is being let into a cluster. The command was not executed',
+);
+const REMOVED = new ErrorReply(
+  'CLUSTERDOWN',
+  'This server was removed from its cluster. The command was not executed; ask another server',
+);
 
 /** Redis's text, for a server that would be open to the world without a password. */
 const PROTECTED_MODE_ERROR =
@@ -71,6 +80,7 @@ class Server implements RunningServer, ServerContext {
   readonly version: string;
   readonly runId: string;
   readonly clock: Env['clock'];
+  readonly random: Env['random'];
   readonly system: Env['system'];
   readonly log: Env['log'];
   readonly config: Config;
@@ -86,10 +96,11 @@ class Server implements RunningServer, ServerContext {
   readonly #onShutdown: () => void;
   readonly #connections = new Set<ClientConnection>();
   readonly #executor: Executor;
-  #identity: Identity | undefined;
-  #store: Store | undefined;
-  #links: PeerLinks | undefined;
-  #replica: Replica | undefined;
+  #directory: DataDirectory | undefined;
+  #node: Node | undefined;
+  #adoption: Adoption | undefined;
+  #join: Join | undefined;
+  unavailable: ErrorReply | undefined;
   #listeners: Listener[] = [];
   #outputLimits: Config['clientOutputBufferLimits'];
   #lastClientId = 0;
@@ -104,6 +115,7 @@ class Server implements RunningServer, ServerContext {
     this.#onFatal = options.onFatal;
     this.#onShutdown = options.onShutdown ?? (() => void this.stop());
     this.clock = env.clock;
+    this.random = env.random;
     this.stats = new Stats(env.clock, config);
     this.monitors = new Monitors(env.clock);
     this.pause = new ClientPause(env.clock, () => {
@@ -116,7 +128,7 @@ class Server implements RunningServer, ServerContext {
     this.#executor = new Executor(this, this.transactions);
     this.#outputLimits = config.clientOutputBufferLimits;
     config.onChange('maxmemory', () => {
-      if (this.#replica !== undefined) this.#replica.stateMachine.memoryBytesMax = memoryBytesMax(config);
+      if (this.#node !== undefined) this.#node.replica.memoryBytesMax = memoryBytesMax(config);
     });
     config.onChange('client-output-buffer-limit', () => {
       this.#outputLimits = config.clientOutputBufferLimits;
@@ -124,23 +136,27 @@ class Server implements RunningServer, ServerContext {
   }
 
   get replica(): Replica {
-    return this.#replica!;
+    return this.node.replica;
+  }
+
+  get node(): Node {
+    return this.#node!;
   }
 
   get clusterId(): string {
-    return this.#identity!.clusterId;
+    return this.node.clusterId;
   }
 
   get members(): readonly Member[] {
-    return this.#identity!.members;
+    return this.node.members;
   }
 
   get self(): Member {
-    return this.members.find((member) => member.id === this.#identity!.nodeId)!;
+    return this.node.self;
   }
 
   peerStatus(id: number): PeerStatus {
-    return id === this.self.id ? { connected: true, lastHeardMs: undefined } : this.#links!.status(id);
+    return this.node.peerStatus(id);
   }
 
   runningTotals(): RunningTotals {
@@ -208,47 +224,57 @@ class Server implements RunningServer, ServerContext {
 
   async #open(): Promise<void> {
     const { config } = this;
-    const { identity, store } = await openDataDirectory(this.#env, config);
-    this.#identity = identity;
-    this.#store = store;
-    const links = new PeerLinks({
-      env: config.tlsCluster ? { ...this.#env, network: this.#env.secure!.peers } : this.#env,
-      clusterId: identity.clusterId,
-      id: identity.nodeId,
-      name: identity.name,
-      secret: config.clusterSecret,
-      listen: { host: this.self.host, port: this.self.peerPort },
-      peers: new Map(
-        this.members
-          .filter((member) => member !== this.self)
-          .map(({ id, name, host, peerPort }) => [id, { name, address: { host, port: peerPort } }]),
-      ),
-      onMessages: (from, messages) => this.#replica?.receive(from, messages),
-      onUnreachable: (peer) => this.#replica?.peerUnreachable(peer),
-    });
-    this.#links = links;
-    this.#replica = await Replica.start(this.#env, {
-      group: GROUP,
-      id: identity.nodeId,
-      voters: this.members.map((member) => member.id),
-      directory: config.dir,
-      store,
-      limits: {
-        ...DEFAULT_LIMITS,
-        electionTimeoutMs: config.electionTimeoutMs,
-        heartbeatIntervalMs: config.heartbeatIntervalMs,
+    this.#directory = await DataDirectory.open(this.#env, config);
+    this.#adoption = new Adoption({
+      ...{ log: this.log, directory: this.#directory, node: () => this.node, onFatal: this.#onFatal },
+      pause: () => {
+        this.unavailable = BEING_LET_IN;
       },
-      walSegmentBytes: config.walSegmentBytes,
-      memoryBytesMax: memoryBytesMax(config),
-      commandTimeoutMs: config.commandTimeoutMs,
-      reads: config.reads,
-      checkpoints: DEFAULT_CHECKPOINTS,
-      transport: links,
-      nameOf: (id) => this.members.find((member) => member.id === id)?.name ?? `${id}`,
+      restart: () => this.#restartNode(),
+    });
+    this.#node = await this.#startNode();
+    if (this.node.joining && config.join !== undefined) this.#join = this.#makeJoin(config.join);
+  }
+
+  #startNode(): Promise<Node> {
+    return Node.start(this.#env, this.config, {
+      directory: this.#directory!,
+      memoryBytesMax: memoryBytesMax(this.config),
       onFatal: this.#onFatal,
       onRoom: () => this.#resumeClients(),
+      onRemoved: () => this.#wasRemoved(),
+      onInvitation: (invitation, answer) => this.#adoption!.invited(invitation, answer),
     });
-    if (this.members.length > 1) await links.start();
+  }
+
+  /** The replica has stopped; the answer to the visitor is given the time to leave. */
+  async #restartNode(): Promise<void> {
+    await this.#pause(ANSWER_LEAVES_MS);
+    this.node.links.stop();
+    if (this.#stopping !== undefined) return;
+    this.#node = await this.#startNode();
+    this.unavailable = undefined;
+    this.#resumeClients();
+  }
+
+  #makeJoin(address: { host: string; port: number }): Join {
+    const { config, clock, log } = this;
+    const { network, secure } = this.#env;
+    return new Join({
+      ...{ clock, log, address, own: config.announced, password: config.requirepass },
+      network: config.port === 0 ? secure!.clients : network,
+      isMember: () => !this.node.joining,
+      onRefused: this.#onFatal,
+    });
+  }
+
+  #wasRemoved(): void {
+    this.unavailable = REMOVED;
+    this.log.warning('this server was removed from its cluster: it serves no data any more', {
+      name: this.self.name,
+      advice: 'stop it; to make it a member again, empty its data directory and start it with --join',
+    });
+    this.#directory!.markRemoved().catch(this.#onFatal);
   }
 
   // Clients
@@ -346,6 +372,7 @@ class Server implements RunningServer, ServerContext {
 
   async #stop(): Promise<void> {
     this.#env.log.notice('stopping', { clients: this.clients.size });
+    this.#join?.stop();
     for (const listener of this.#listeners) listener.close();
     this.pause.end();
     for (const connection of this.#connections) connection.finish();
@@ -374,9 +401,9 @@ class Server implements RunningServer, ServerContext {
     this.pause.end();
     for (const listener of this.#listeners) listener.close();
     for (const connection of this.#connections) connection.destroy();
-    await this.#replica?.stop();
-    this.#links?.stop();
-    await this.#store?.close();
+    this.#join?.stop();
+    await this.#node?.stop();
+    await this.#directory?.store.close();
   }
 }
 

@@ -245,6 +245,11 @@ export class Writes {
     this.#retryLater(Math.min(this.#retryMs * 2, RETRY_MS_MAX));
   }
 
+  /** Nothing will be settled any more: whoever waits is told so. */
+  giveUp(): void {
+    this.#expire(Number.POSITIVE_INFINITY);
+  }
+
   #expire(nowMs: number): void {
     const { commandTimeoutMs } = this.#options;
     this.#seal();
@@ -325,6 +330,24 @@ export class Writes {
     if (session === this.#session) this.renumber();
   }
 
+  /**
+   * The state was replaced by a later one (a snapshot), so this server has not seen what it holds happen. What it says has
+   * been executed was; what came of it is not known here.
+   */
+  restored(lastSeqOf: (session: number) => number | undefined): void {
+    if (this.#session === NO_SESSION) return;
+    const lastSeq = lastSeqOf(this.#session);
+    if (lastSeq === undefined) {
+      for (const run of this.#sent) if (run.waiters.length > 0) this.#settleAll(run, REPLY_MISSED);
+      this.#sent = [];
+      this.renumber();
+      return;
+    }
+    const session = this.#session;
+    while (this.#settledSeq < lastSeq) this.applied(session, this.#settledSeq + 1, REPLY_MISSED);
+    this.#sendAgain(true);
+  }
+
   /** Starts over in a new session with everything that is known not to have been executed, and never to be. */
   renumber(): void {
     this.#session = NO_SESSION;
@@ -347,6 +370,11 @@ export class Writes {
     this.#options.turnSoon();
   }
 }
+
+const REPLY_MISSED = new ErrorReply(
+  'TIMEOUT',
+  'The command may have been executed: this server was behind, and was given a snapshot of the state after it',
+);
 
 function notExecuted(commandTimeoutMs: number): ErrorReply {
   return new ErrorReply(

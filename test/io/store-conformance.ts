@@ -4,7 +4,7 @@
  */
 import { Buffer } from 'node:buffer';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import type { Store, Stores } from '../../src/lib/env.ts';
+import type { Store, StoreSnapshot, Stores } from '../../src/lib/env.ts';
 import { InUseError } from '../../src/lib/errors.ts';
 
 export interface StoreWorld {
@@ -157,6 +157,27 @@ export function storeConformance(name: string, makeWorld: () => Promise<StoreWor
         );
         expect(values).toEqual(['', '12', '123', '123']);
       }
+    });
+
+    test('range ends with the entry that fills its bytes, also from a snapshot, and gives one at least', async () => {
+      await write({ a: '1234', b: '', c: '12', d: '1' });
+      const count = (source: Store | StoreSnapshot, bytesMax: number, valueBytes?: number) =>
+        new Promise<number>((resolve, reject) => {
+          const wanted = { from: bytes('a'), to: bytes('z'), limit: 10, bytesMax };
+          source.range(valueBytes === undefined ? wanted : { ...wanted, valueBytes }, (error, entries) =>
+            error === null ? resolve(entries.length) : reject(error),
+          );
+        });
+      const snapshot = store.snapshot();
+      for (const source of [store, snapshot]) {
+        const counts: number[] = [];
+        for (const bytesMax of [1, 5, 6, 7, 9, 10, 100]) {
+          counts.push(await world.until(count(source, bytesMax)));
+        }
+        expect(counts).toEqual([1, 1, 2, 3, 3, 4, 4]);
+        expect(await world.until(count(source, 6, 1))).toBe(4);
+      }
+      snapshot.close();
     });
 
     test('clear removes exactly its range', async () => {

@@ -3,11 +3,12 @@
  */
 import { describe, expect, test } from 'vitest';
 import { CLIENT_SESSION_LIMITS } from '../../src/kv/client-sessions.ts';
+import { encodeSession, sealed } from '../../src/kv/session-records.ts';
 import { metaKey, sessionKey } from '../../src/kv/stored-keys.ts';
 import { CorruptionError } from '../../src/lib/errors.ts';
 import { code, LogScript, once, replay } from './log-script.ts';
 import { MemoryStore } from './memory-store.ts';
-import { command, Replica } from './replica.ts';
+import { command, REGION, Replica } from './replica.ts';
 
 describe('the table of sessions in the store', () => {
   test('has one record for a session and one for each reply, and none of what was dropped', async () => {
@@ -67,16 +68,45 @@ describe('the table of sessions in the store', () => {
     const good = new LogScript();
     good.openSession();
     good.replica.checkpoint();
-    const meta = await stored(good.replica.store, metaKey(1));
+    const meta = await stored(good.replica.store, metaKey(REGION));
     const entry = (key: Uint8Array, value: Uint8Array) => [Buffer.from(key).toString('hex'), value] as const;
-    const tooLong = Buffer.concat([sessionKey(1, 5), Buffer.from('x')]);
-    for (const [key, value] of [
-      [sessionKey(1, 5, 1), Buffer.from('+OK\r\n')],
-      [sessionKey(1, 5), Buffer.from('short')],
-      [tooLong, Buffer.alloc(24)],
+    const tooLong = Buffer.concat([sessionKey(REGION, 5), Buffer.from('x')]);
+    const whole = encodeSession({ id: 5, ack: 0, lastUsedMs: 1000, lastUsedOp: 5 });
+    for (const [key, content, problem] of [
+      [sessionKey(REGION, 5, 1), Buffer.from('+OK\r\n'), 'a reply without its session 5'],
+      [sessionKey(REGION, 5), Buffer.from('short'), 'the record of session 5 is not what was written'],
+      [tooLong, Buffer.alloc(24), "no session's"],
+      [sessionKey(REGION, 5), whole, 'not those of its meta record'],
     ] as const) {
-      const store = new MemoryStore(new Map([entry(metaKey(1), meta), entry(key, value)]));
-      await expect(new Replica({}, store).restart()).rejects.toThrow(CorruptionError);
+      const entries = [entry(metaKey(REGION), meta), entry(key, sealed(key, content))];
+      const start = new Replica({}, new MemoryStore(new Map(entries))).restart();
+      await expect(start).rejects.toBeInstanceOf(CorruptionError);
+      await expect(start).rejects.toThrow(problem);
+    }
+  });
+
+  test('is refused when a bit of a record has flipped, or it is that of another key', async () => {
+    const good = new LogScript();
+    const [a, b] = [good.openSession(), good.openSession()].map(Number) as [number, number];
+    good.run(once(String(a), 1, 0, 'INCR', 'n'), once(String(b), 1, 0, 'INCR', 'n'));
+    good.replica.checkpoint();
+    const { store } = good.replica;
+    for (const [key, other, problem] of [
+      [sessionKey(REGION, a), sessionKey(REGION, b), `the record of session ${a}`],
+      [sessionKey(REGION, a, 1), sessionKey(REGION, b, 1), `reply 1 of session ${a}`],
+    ] as const) {
+      const value = await stored(store, key);
+      const damaged = [await stored(store, other), value.subarray(0, 3)];
+      for (let at = 0; at < value.length; at++)
+        damaged.push(value.map((byte, i) => (i === at ? byte ^ 4 : byte)));
+      for (const each of damaged) {
+        const broken = store.crash(0);
+        const batch = broken.batch();
+        batch.put(key, each);
+        batch.write(() => undefined);
+        broken.drain();
+        await expect(new Replica({}, broken).restart()).rejects.toThrow(`the store is damaged: ${problem} `);
+      }
     }
   });
 });

@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import { NEVER, type Value } from '../../src/kv/command.ts';
 import { Keyspace, type Tombstone } from '../../src/kv/keyspace.ts';
 import { fromLatin1 } from '../../src/lib/bytes.ts';
+import { REGION } from './replica.ts';
 
 function stringOf(text: string): Value {
   return { type: 'string', bytes: fromLatin1(text), expireAtMs: NEVER };
@@ -15,7 +16,7 @@ function dirtyBytesOf(keyspace: Keyspace): number {
 }
 
 test('a checkpoint that fails after a FLUSHDB leaves all that is unsaved counted, also in the new space', () => {
-  const keyspace = new Keyspace(1, Number.POSITIVE_INFINITY);
+  const keyspace = new Keyspace(REGION, Number.POSITIVE_INFINITY);
   const moment = { version: 1, nowMs: 1 };
   keyspace.put(0, 'old', stringOf('1'), moment);
   keyspace.put(1, 'elsewhere', stringOf('1'), moment);
@@ -30,7 +31,7 @@ test('a checkpoint that fails after a FLUSHDB leaves all that is unsaved counted
 });
 
 test('what was deleted by the thousand is forgotten as fast as it comes, once it is saved', () => {
-  const keyspace = new Keyspace(1, Number.POSITIVE_INFINITY);
+  const keyspace = new Keyspace(REGION, Number.POSITIVE_INFINITY);
   for (let round = 1; round <= 20; round++) {
     const names = Array.from({ length: 1000 }, (_, i) => `${round}:${i}`);
     for (const name of names) keyspace.put(0, name, stringOf('v'), { version: round, nowMs: 1 });

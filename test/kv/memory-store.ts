@@ -3,7 +3,7 @@
  * answered is lost in a `crash`, or was done and nobody heard of it: both happen.
  */
 import { asBuffer } from '../../src/lib/bytes.ts';
-import type { Store, StoreBatch, StoreSnapshot } from '../../src/lib/env.ts';
+import type { RangeDone, Store, StoreBatch, StoreRange, StoreSnapshot } from '../../src/lib/env.ts';
 
 interface Step {
   readonly act: () => void;
@@ -90,18 +90,15 @@ export class MemoryStore implements Store {
     };
   }
 
-  range(
-    range: { from: Uint8Array; to: Uint8Array; limit: number; valueBytes?: number },
-    done: (error: Error | null, entries: readonly (readonly [Uint8Array, Uint8Array])[]) => void,
-  ): void {
+  range(range: StoreRange, done: RangeDone): void {
     let found: [Uint8Array, Uint8Array][] = [];
+    const failing = this.failReads > 0;
+    if (failing) this.failReads--;
     this.#steps.push({
       act: () => {
-        found = this.#between(range)
-          .slice(0, range.limit)
-          .map((key) => [Buffer.from(key, 'hex'), this.#entries.get(key)!.subarray(0, range.valueBytes)]);
+        found = this.#find(range);
       },
-      tell: () => done(null, found),
+      tell: () => (failing ? done(new Error('read failed'), []) : done(null, found)),
     });
   }
 
@@ -128,6 +125,18 @@ export class MemoryStore implements Store {
   close(): Promise<void> {
     this.drain();
     return Promise.resolve();
+  }
+
+  #find(range: StoreRange): [Uint8Array, Uint8Array][] {
+    const found: [Uint8Array, Uint8Array][] = [];
+    let bytesLeft = range.bytesMax ?? Number.POSITIVE_INFINITY;
+    for (const key of this.#between(range)) {
+      if (found.length >= range.limit || bytesLeft <= 0) break;
+      const value = this.#entries.get(key)!.slice(0, range.valueBytes);
+      found.push([Buffer.from(key, 'hex'), value]);
+      bytesLeft -= key.length / 2 + value.length;
+    }
+    return found;
   }
 
   #between(range: { from: Uint8Array; to: Uint8Array }): string[] {

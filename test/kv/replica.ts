@@ -88,6 +88,9 @@ export function entryOf(index: number, atMs: number, runs: readonly Run[]): Entr
   return { index, term: 1, type: 'data', data: encodeEntry(atMs, runs.map(runOf)) };
 }
 
+/** Where the store has the state of a group that has received no snapshot. */
+export const REGION = { group: 1, generation: 0 };
+
 export const OPEN: Run = { session: NO_SESSION, firstSeq: 0, ops: [{ kind: 'open', nonce: 7 }] };
 
 export class Replica {

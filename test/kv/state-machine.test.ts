@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest';
+import { encodePointer } from '../../src/kv/pointer.ts';
 import { slotOf } from '../../src/kv/slot.ts';
-import { metaKey } from '../../src/kv/stored-keys.ts';
+import { formerMetaKey, metaKey, pointerKey } from '../../src/kv/stored-keys.ts';
 import { ConfigError, CorruptionError } from '../../src/lib/errors.ts';
+import type { Entry } from '../../src/raft/types.ts';
 import { MemoryStore } from './memory-store.ts';
-import { command, entryOf, OPEN, type Op, Replica } from './replica.ts';
+import { command, entryOf, OPEN, type Op, REGION, Replica } from './replica.ts';
 
 class Script {
   readonly replica: Replica;
@@ -94,7 +96,7 @@ describe('recovery', () => {
   test('refuses a store of another format, and a meta record that is damaged', async () => {
     const script = new Script().at(2000, command('SET', 'a', '1'));
     script.replica.checkpoint();
-    const key = Buffer.from(metaKey(1)).toString('hex');
+    const key = Buffer.from(metaKey(REGION)).toString('hex');
     const meta = await metaOf(script.replica.store);
     for (let at = 0; at < meta.length; at++) {
       const damaged = Uint8Array.from(meta);
@@ -107,9 +109,68 @@ describe('recovery', () => {
   });
 });
 
+describe('a configuration', () => {
+  const entry = (index: number, ...bytes: number[]): Entry => {
+    // A view of something bigger, as what comes from the network is.
+    const data = Uint8Array.of(9, ...bytes).subarray(1);
+    return { index, term: 1, type: 'configuration', data };
+  };
+
+  test('is kept with its index, through checkpoints and restarts, and is part of the state', async () => {
+    const { replica } = new Script();
+    expect(replica.machine.configuration).toEqual({ index: 0, data: new Uint8Array(0) });
+    const hashes = [replica.machine.stateHash()];
+    for (const each of [entry(2, 1, 2), entry(3, 1, 2), entry(4, 3)]) {
+      replica.apply([each]);
+      hashes.push(replica.machine.stateHash());
+    }
+    expect(new Set(hashes).size).toBe(4);
+    expect(replica.machine.configuration).toEqual({ index: 4, data: Uint8Array.of(3) });
+    expect(replica.machine.configuration.data.buffer.byteLength).toBe(1);
+    replica.checkpoint();
+    replica.apply([entry(5, 7)]);
+    await replica.restart();
+    expect(replica.machine.configuration).toEqual({ index: 4, data: Uint8Array.of(3) });
+    expect(replica.machine.stateHash()).toBe(hashes[3]);
+  });
+
+  test('is no operation: it has no time and no reply', () => {
+    const script = new Script().at(2000, command('SET', 'a', '1'));
+    const { machine, heard } = script.replica;
+    const before = [machine.logTimeMs, heard.length, machine.unsavedChanges];
+    script.replica.apply([entry(++script.index, 1)]);
+    expect([machine.logTimeMs, heard.length, machine.unsavedChanges]).toEqual(before);
+    script.at(2000, command('SET', 'a', '2'));
+    const versions = script.replica.versions(['a']);
+    expect(versions).toEqual([3]);
+  });
+});
+
+test('a store of a version without generations is refused', async () => {
+  const former = Buffer.from(formerMetaKey(1)).toString('hex');
+  const store = new MemoryStore(new Map([[former, Uint8Array.of(2, 0, 0, 0, 0, 0)]]));
+  const start = new Replica({}, store).restart();
+  await expect(start).rejects.toBeInstanceOf(ConfigError);
+  await expect(start).rejects.toThrow('was written in format 2, this server knows format 3 only');
+});
+
+test('a pointer that is damaged, or of another format, is refused', async () => {
+  const key = Buffer.from(pointerKey(1)).toString('hex');
+  const pointer = encodePointer(1, { generation: 3, index: 5, term: 2 });
+  for (let at = 0; at < pointer.length; at++) {
+    for (const damaged of [pointer.map((byte, i) => (i === at ? byte ^ 1 : byte)), pointer.subarray(0, at)]) {
+      const format = damaged.length > 0 && at === 0;
+      const start = new Replica({}, new MemoryStore(new Map([[key, damaged]]))).restart();
+      await expect(start).rejects.toBeInstanceOf(format ? ConfigError : CorruptionError);
+    }
+  }
+  const other = new MemoryStore(new Map([[key, encodePointer(2, { generation: 3, index: 5, term: 2 })]]));
+  await expect(new Replica({}, other).restart()).rejects.toThrow('its pointer is malformed');
+});
+
 function metaOf(store: MemoryStore): Promise<Uint8Array> {
   const meta = new Promise<Uint8Array>((resolve) => {
-    store.getMany([metaKey(1)], (_, values) => resolve(values[0]!));
+    store.getMany([metaKey(REGION)], (_, values) => resolve(values[0]!));
   });
   store.drain();
   return meta;

@@ -13,7 +13,7 @@ export type TwinValues = readonly ReadonlyMap<string, Value>[];
 export class Twin {
   nowMs = 0;
   readonly stringBytesMax: number;
-  readonly sessions = new ClientSessions(1);
+  readonly sessions = new ClientSessions({ group: 1, generation: 0 });
   maps: Map<string, Value>[];
   /** Of writes: the version of what is written. */
   version = 0;

@@ -13,6 +13,7 @@ import { EMPTY_LOG } from '../../src/raft/log.ts';
 import { Raft } from '../../src/raft/raft.ts';
 import { type Entry, NOBODY, type StateMachine } from '../../src/raft/types.ts';
 import { Wal } from '../../src/raft/wal.ts';
+import { foundingOf } from '../raft/cores.ts';
 import { SimClock } from '../sim/clock.ts';
 import { SimDisk } from '../sim/disk.ts';
 import { SimRandom } from '../sim/random.ts';
@@ -141,12 +142,20 @@ export class Config {
     const opened = Wal.open({
       ...{ disk: this.#disks[i]!.open(life), clock, random, directory: 'wal', segmentBytes: SEGMENT_BYTES },
       log: SILENT,
-      appliedIndexOf: () => 0,
+      keepBytes: Number.MAX_SAFE_INTEGER,
+      stateOf: () => ({ appliedIndex: 0, appliedTerm: 0, installed: undefined }),
       onFatal: fatal,
     });
     const { wal, recovered } = await opened;
     const raft = new Raft({
-      ...{ group: GROUP, id: i + 1, voters: Array.from({ length: this.n }, (_, j) => j + 1) },
+      ...{
+        group: GROUP,
+        id: i + 1,
+        configuration: {
+          index: 0,
+          configuration: foundingOf(Array.from({ length: this.n }, (_, j) => j + 1)),
+        },
+      },
       limits: this.#limits,
       hardState: recovered.get(GROUP)?.hardState ?? { term: 0, votedFor: NOBODY },
       log: recovered.get(GROUP)?.log ?? EMPTY_LOG,

@@ -5,6 +5,8 @@
  */
 import { assert } from '../../src/lib/assert.ts';
 import type { Random } from '../../src/lib/env.ts';
+import { Configuration, decodeConfiguration } from '../../src/raft/configuration.ts';
+import type { ConfigurationAt } from '../../src/raft/configuration-log.ts';
 import { DEFAULT_LIMITS, type RaftLimits } from '../../src/raft/limits.ts';
 import type { LogStart } from '../../src/raft/log.ts';
 import type { Message } from '../../src/raft/messages.ts';
@@ -19,6 +21,7 @@ const NO_CHANCE: Random = { below: () => 0, bytes: (count) => new Uint8Array(cou
 
 export interface CoreOptions {
   readonly id: number;
+  /** Of the founding configuration; none: it does not know to whom it belongs. */
   readonly voters: readonly number[];
   readonly limits?: Partial<RaftLimits>;
   readonly hardState?: HardState;
@@ -41,8 +44,12 @@ export class Core {
   readonly saves: PendingSave[] = [];
   /** What survives a crash. */
   hardState: HardState;
+  /** The log on its disk begins behind this entry. */
+  compacted = { index: 0, term: 0 };
   stable: Entry[];
   applied: Entry[];
+  /** As its state machine has applied it. */
+  configuration: ConfigurationAt;
   /** Contexts of reads that may run, with their index. */
   readonly reads: { context: number; index: number }[] = [];
 
@@ -51,15 +58,17 @@ export class Core {
     this.hardState = options.hardState ?? { term: 0, votedFor: 0 };
     this.stable = [...(options.entries ?? [])];
     this.applied = this.stable.slice(0, options.appliedIndex ?? 0);
+    this.configuration = { index: 0, configuration: foundingOf(options.voters) };
     this.raft = this.#start();
   }
 
   #start(): Raft {
-    const { id, voters, limits, random } = this.options;
+    const { id, limits, random } = this.options;
     return new Raft({
-      ...{ group: GROUP, id, voters, limits: { ...DEFAULT_LIMITS, ...limits } },
+      ...{ group: GROUP, id, limits: { ...DEFAULT_LIMITS, ...limits } },
+      configuration: this.configuration,
       hardState: this.hardState,
-      log: logOf(this.stable, this.applied.length),
+      log: logOf(this.stable, this.applied.length, this.compacted),
       random: random ?? NO_CHANCE,
       nowMs: this.nowMs,
     });
@@ -71,21 +80,58 @@ export class Core {
     this.raft = this.#start();
   }
 
-  write({ hardState, truncateFrom, entries }: Save): void {
+  write({ hardState, snapshot, truncateFrom, entries }: Save): void {
     if (hardState !== undefined) this.hardState = hardState;
+    if (snapshot !== undefined) {
+      this.compacted = snapshot;
+      this.stable = [];
+    }
     if (truncateFrom === undefined) return;
-    assert(truncateFrom <= this.stable.length + 1, 'the disk gets a log without gaps', truncateFrom);
-    this.stable.length = truncateFrom - 1;
+    const kept = truncateFrom - this.compacted.index - 1;
+    assert(kept >= 0 && kept <= this.stable.length, 'the disk gets a log without gaps', truncateFrom);
+    this.stable.length = kept;
     this.stable.push(...entries);
+  }
+
+  apply(entries: readonly Entry[]): void {
+    this.applied.push(...entries);
+    for (const { type, index, data } of entries) {
+      if (type === 'configuration') this.configuration = { index, configuration: decodeConfiguration(data) };
+    }
+  }
+
+  /** The disk lets go of what is applied up to `index`. */
+  compact(index: number): void {
+    const term = this.raft.log.termAt(index)!;
+    this.stable.splice(0, index - this.compacted.index);
+    this.compacted = { index, term };
+    this.raft.compacted(index);
+  }
+
+  /** It takes over the state of `other`: entries, configuration, and its log begins anew if it must. */
+  install(other: Core): void {
+    const last = other.applied.at(-1)!;
+    this.applied = [...other.applied];
+    this.configuration = other.configuration;
+    this.raft.restore({ index: last.index, term: last.term, configuration: this.configuration });
   }
 }
 
-export function logOf(entries: readonly Entry[], appliedIndex: number): LogStart {
+export function foundingOf(voters: readonly number[]): Configuration {
+  return Configuration.founding(voters.map((id) => ({ id, description: `s${id}` })));
+}
+
+export function logOf(
+  entries: readonly Entry[],
+  appliedIndex: number,
+  compacted = { index: 0, term: 0 },
+): LogStart {
   const termRuns: { from: number; term: number }[] = [];
   for (const { index, term } of entries)
     if (termRuns.at(-1)?.term !== term) termRuns.push({ from: index, term });
-  const lastIndex = entries.length;
-  return { compactedIndex: 0, compactedTerm: 0, termRuns, lastIndex, appliedIndex, entries };
+  const lastIndex = compacted.index + entries.length;
+  const { index: compactedIndex, term: compactedTerm } = compacted;
+  return { compactedIndex, compactedTerm, termRuns, lastIndex, appliedIndex, entries };
 }
 
 /** Entries with the given terms, from index 1. */
@@ -184,6 +230,7 @@ export class Cores {
         core.reads.push(read);
         this.tell(`${id} may answer read ${read.context} at ${read.index}`);
       }
+      for (const follower of ready.snapshots) this.tell(`${id} has to send ${follower} a snapshot`);
       assert(ready.fetches.length === 0, 'logs are short enough for memory');
       busy = ready.messages.length + ready.messagesAfterSave.length + ready.reads.length > 0;
       busy ||= ready.save !== undefined;
@@ -207,10 +254,18 @@ export class Cores {
     const core = this.core(id);
     const entries = core.raft.takeCommitted();
     if (entries.length === 0) return false;
-    core.applied.push(...entries);
+    core.apply(entries);
     this.tell(`${id} applies ${entries.map(describeEntry).join(', ')}`);
     core.raft.applied(entries.at(-1)!.index);
     return true;
+  }
+
+  /** The snapshot that `leader` has to send to `follower` arrives there, and both learn of it. */
+  sendSnapshot(leader: number, follower: number): void {
+    const [from, to] = [this.core(leader), this.core(follower)];
+    const index = from.applied.at(-1)!.index;
+    if (index > to.raft.log.commitIndex) this.change(follower, () => to.install(from));
+    this.change(leader, (raft) => raft.snapshotEnded(follower, index));
   }
 
   // The network
@@ -301,11 +356,13 @@ interface State {
   readonly lastIndex: number;
   readonly lastTerm: number;
   readonly commitIndex: number;
+  readonly configuration: string;
 }
 
-function stateOf({ role, term, votedFor, leaderId, log }: Raft): State {
+function stateOf({ role, term, votedFor, leaderId, log, configuration: now }: Raft): State {
   const { lastIndex, lastTerm, commitIndex } = log;
-  return { role, term, votedFor, leaderId, lastIndex, lastTerm, commitIndex };
+  const configuration = describeConfiguration(now);
+  return { role, term, votedFor, leaderId, lastIndex, lastTerm, commitIndex, configuration };
 }
 
 function differences(before: State, after: State): string[] {
@@ -320,6 +377,7 @@ function differences(before: State, after: State): string[] {
   if (before.lastIndex !== after.lastIndex || before.lastTerm !== after.lastTerm) {
     lines.push(`has a log up to ${after.lastIndex}@${after.lastTerm}`);
   }
+  if (before.configuration !== after.configuration) lines.push(`has the members ${after.configuration}`);
   if (before.commitIndex !== after.commitIndex) lines.push(`commits up to ${after.commitIndex}`);
   return lines;
 }
@@ -327,12 +385,22 @@ function differences(before: State, after: State): string[] {
 function describeEntry({ index, term, type, data }: Entry): string {
   const name = `${index}@${term}`;
   if (type === 'noop') return `${name} noop`;
+  if (type === 'configuration') return `${name} members ${describeConfiguration(decodeConfiguration(data))}`;
   return data.length > 32 ? `${name} (${data.length} bytes)` : `${name} "${Buffer.from(data).toString()}"`;
 }
 
-function describeSave({ hardState, truncateFrom, entries }: Save): string {
+/** `1 2 +3 -4 (5)`: 3 is coming, 4 is going, 5 is a learner. */
+export function describeConfiguration({ members }: Configuration): string {
+  const signs = { voter: '', incoming: '+', outgoing: '-', learner: '' };
+  const name = ({ id, role }: Configuration['members'][number]) =>
+    role === 'learner' ? `(${id})` : `${signs[role]}${id}`;
+  return members.map(name).join(' ');
+}
+
+function describeSave({ hardState, snapshot, truncateFrom, entries }: Save): string {
   const parts: string[] = [];
   if (hardState !== undefined) parts.push(`term ${hardState.term} vote ${hardState.votedFor}`);
+  if (snapshot !== undefined) parts.push(`log begins behind ${snapshot.index}@${snapshot.term}`);
   if (truncateFrom !== undefined) parts.push(`entries [${entries.map(describeEntry).join(', ')}]`);
   return parts.join(', ');
 }
@@ -363,6 +431,7 @@ function describeFields(m: Message): string {
       return ` context ${m.context}`;
     case 'ReadIndexResponse':
       return ` context ${m.context} index ${m.index}`;
+    case 'TransferLeadership':
     case 'TimeoutNow':
       return '';
   }

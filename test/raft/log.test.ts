@@ -3,7 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { EMPTY_LOG, entryBytes, RaftLog } from '../../src/raft/log.ts';
 import type { Entry } from '../../src/raft/types.ts';
 import { SimRandom } from '../sim/random.ts';
-import { entriesOf, logOf } from './cores.ts';
+import { entriesOf, foundingOf, logOf } from './cores.ts';
+
+const FOUNDING = { index: 0, configuration: foundingOf([1, 2, 3]) };
 
 interface Write {
   readonly token: number;
@@ -73,7 +75,7 @@ describe('a log', () => {
   test('is what an array would be, through appends, conflicts, writes in any pace, and compaction', () => {
     for (let seed = 1; seed <= 150; seed++) {
       const random = new SimRandom(seed);
-      const log = new RaftLog(EMPTY_LOG);
+      const log = new RaftLog(EMPTY_LOG, FOUNDING);
       const twin = new Twin();
       let term = 1;
       let token = 0;
@@ -163,7 +165,7 @@ function drain(log: RaftLog, twin: Twin, token: number): void {
 
 describe('the bytes in memory', () => {
   test('are those of the entries that are there', () => {
-    const log = new RaftLog(logOf(entriesOf(1, 1, 2, 2, 3), 4));
+    const log = new RaftLog(logOf(entriesOf(1, 1, 2, 2, 3), 4), FOUNDING);
     const total = entriesOf(1, 1, 2, 2, 3).reduce((sum, entry) => sum + entryBytes(entry), 0);
     expect(log.memoryBytes).toBe(total);
     log.trimMemory(0);
@@ -175,7 +177,7 @@ describe('the bytes in memory', () => {
 
 describe('the append ABA race', () => {
   test('an entry is stable when its own write is done, not when one of another entry at its index is (etcd aba_race)', () => {
-    const log = new RaftLog(logOf(entriesOf(1), 1));
+    const log = new RaftLog(logOf(entriesOf(1), 1), FOUNDING);
     const at2 = (term: number): Entry => ({ index: 2, term, type: 'data', data: new Uint8Array() });
     log.merge([at2(1)]);
     log.takeUnsaved(1);

@@ -1,6 +1,7 @@
 /** Reading the log at start: what a crash tore is cut off, what was durable and has rotted is refused. */
 import { describe, expect, test } from 'vitest';
 import { CorruptionError } from '../../src/lib/errors.ts';
+import { DAMAGE_ADVICE } from '../../src/raft/wal-damage.ts';
 import { decodeRecord, decodeSegmentHeader, SEGMENT_HEADER_BYTES } from '../../src/raft/wal-format.ts';
 import {
   damaged,
@@ -11,7 +12,9 @@ import {
   recoveredTexts,
   saveOf,
   segmentPath,
+  stateAt,
   texts,
+  upTo,
   WalWorld,
 } from './wal-world.ts';
 
@@ -164,7 +167,7 @@ describe('segments that do not fit', () => {
     const without = new Map(files);
     without.delete(segmentPath(3));
     await expect(open(without)).rejects.toThrow(
-      new CorruptionError(`the segment between ${segmentPath(2)} and ${segmentPath(4)} is missing`),
+      `the segment between ${segmentPath(2)} and ${segmentPath(4)} is missing; ${DAMAGE_ADVICE}`,
     );
   });
 
@@ -177,7 +180,7 @@ describe('segments that do not fit', () => {
 
   test('a log that ends before what the store has applied is of another time or place', async () => {
     const { files } = await logOf(3, { sealed: false });
-    await expect(new WalWorld({ files }).open({ appliedIndexOf: () => 4 })).rejects.toThrow(
+    await expect(new WalWorld({ files }).open({ stateOf: () => stateAt(4) })).rejects.toThrow(
       /another time or place/,
     );
   });
@@ -190,7 +193,7 @@ describe('segments that do not fit', () => {
       bytes.writeUInt32LE(7, 8);
       bytes.writeUInt32LE(crc32(bytes.subarray(16, SEGMENT_HEADER_BYTES)), 12);
     });
-    await expect(open(future)).rejects.toThrow(/is of log format 7, this program reads format 1/);
+    await expect(open(future)).rejects.toThrow(/is of log format 7, this program reads format 2$/);
   });
 
   test('one torn at its first write, at whatever byte, is as if it had not been begun', async () => {
@@ -212,11 +215,11 @@ describe('segments that do not fit', () => {
       for (let index = 5; index <= 12; index++) {
         await world.save(log.wal, saveOf({ entries: [entry(index, 1, `entry ${index}`.padEnd(900))] }));
       }
-      expect(log.wal.compact(GROUP, 3), 'what is needed stays').toBe(0);
+      expect(log.wal.compact(GROUP, upTo(3)), 'what is needed stays').toBe(0);
       expect(await world.read(log.wal, 4), 'what is needed stays').not.toEqual([]);
-      expect(log.wal.compact(GROUP, 9)).toBeGreaterThanOrEqual(4);
+      expect(log.wal.compact(GROUP, upTo(9))).toBeGreaterThanOrEqual(4);
       await world.run(100);
-      const again = await new WalWorld({ files: world.crash() }).open({ appliedIndexOf: () => 9 });
+      const again = await new WalWorld({ files: world.crash() }).open({ stateOf: () => stateAt(9) });
       expect(again.recovered.get(GROUP)!.log.lastIndex).toBe(12);
       expect(again.recovered.get(GROUP)!.hardState).toEqual({ term: 1, votedFor: 2 });
     }

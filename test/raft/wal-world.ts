@@ -4,7 +4,8 @@ import type { Disk, LogFile } from '../../src/lib/env.ts';
 import type { Save } from '../../src/raft/ready.ts';
 import type { Entry, HardState } from '../../src/raft/types.ts';
 import { Wal, type WalOptions } from '../../src/raft/wal.ts';
-import type { RecoveredGroup } from '../../src/raft/wal-recovery.ts';
+import type { CompactionNeeds } from '../../src/raft/wal-compaction.ts';
+import type { RecoveredGroup, StoredState } from '../../src/raft/wal-rebuild.ts';
 import { SimClock } from '../sim/clock.ts';
 import { SimDisk } from '../sim/disk.ts';
 import { SimRandom } from '../sim/random.ts';
@@ -56,7 +57,8 @@ export class WalWorld {
         log: SILENT,
         directory: DIRECTORY,
         segmentBytes: 4096,
-        appliedIndexOf: () => 0,
+        keepBytes: 1 << 30,
+        stateOf: () => stateAt(0),
         onFatal: (error) => void this.fatal.push(error),
         ...options,
       }),
@@ -135,9 +137,28 @@ export function entry(index: number, term: number, data: string | Uint8Array = `
   return { index, term, type: 'data', data: typeof data === 'string' ? Buffer.from(data) : data };
 }
 
-export function saveOf(save: { hardState?: HardState; entries?: readonly Entry[] }): Save {
-  const { hardState, entries = [] } = save;
-  return { token: 0, hardState, truncateFrom: entries[0]?.index, entries };
+export function saveOf(save: {
+  hardState?: HardState;
+  snapshot?: { index: number; term: number };
+  entries?: readonly Entry[];
+}): Save {
+  const { hardState, snapshot, entries = [] } = save;
+  return { token: 0, hardState, snapshot, truncateFrom: entries[0]?.index, entries };
+}
+
+/** A store that has applied everything up to an entry, and was never sent a snapshot. */
+export function stateAt(appliedIndex: number, appliedTerm = Math.min(appliedIndex, 1)): StoredState {
+  return { appliedIndex, appliedTerm, installed: undefined };
+}
+
+/** A store whose state came from a leader's snapshot, and nothing was applied behind it. */
+export function installedAt(index: number, term: number): StoredState {
+  return { appliedIndex: index, appliedTerm: term, installed: { index, term } };
+}
+
+/** Nobody needs the entries up to `index` any more. */
+export function upTo(index: number): CompactionNeeds {
+  return { checkpointedIndex: index, matchedIndex: index, heldIndex: Number.POSITIVE_INFINITY };
 }
 
 /** Entries as text, to compare: `3@1 entry 3`. */

@@ -9,7 +9,7 @@ import { SimRandom } from '../sim/random.ts';
 const TYPES: readonly Message['type'][] = [
   ...(['PreVote', 'PreVoteResponse', 'RequestVote', 'RequestVoteResponse', 'AppendEntries'] as const),
   ...(['AppendEntriesResponse', 'Heartbeat', 'HeartbeatResponse', 'ReadIndex', 'ReadIndexResponse'] as const),
-  'TimeoutNow',
+  ...(['TransferLeadership', 'TimeoutNow'] as const),
 ];
 
 function anyMessage(random: SimRandom, type: Message['type']): Message {
@@ -38,13 +38,17 @@ function anyMessage(random: SimRandom, type: Message['type']): Message {
       return { type, ...envelope, success: yes(), prevLogIndex: number(), matchIndex: number(), ...agree };
     }
     case 'Heartbeat':
-      return { type, ...envelope, leaderCommit: number(), readRound: number(), allMatchedIndex: number() };
+      return {
+        ...{ type, ...envelope, leaderCommit: number(), readRound: number() },
+        ...{ configurationIndex: number(), allMatchedIndex: number() },
+      };
     case 'HeartbeatResponse':
       return { type, ...envelope, readRound: number() };
     case 'ReadIndex':
       return { type, ...envelope, context: number() };
     case 'ReadIndexResponse':
       return { type, ...envelope, context: number(), index: number() };
+    case 'TransferLeadership':
     case 'TimeoutNow':
       return { type, ...envelope };
   }
@@ -99,7 +103,7 @@ describe.each(TYPES)('%s', (type) => {
 
 test('a message or an entry of unknown type is refused', () => {
   const bytes = encoded({ type: 'TimeoutNow', group: 1, from: 1, to: 2, term: 3 });
-  bytes[0] = 11;
+  bytes[0] = TYPES.length;
   expect(() => decodeMessage(new ByteReader(bytes))).toThrow(MalformedError);
 });
 

@@ -7,7 +7,9 @@ import { createEnv } from '../../src/io/env.ts';
 import { crc32 } from '../../src/lib/checksum.ts';
 import type { Store } from '../../src/lib/env.ts';
 import { ConfigError, InUseError } from '../../src/lib/errors.ts';
-import { clusterIdOf, type Identity, nodeIdOf, openDataDirectory } from '../../src/server/data-directory.ts';
+import type { Member } from '../../src/server/context.ts';
+import { DataDirectory } from '../../src/server/data-directory.ts';
+import { clusterIdOf, nodeIdOf, type StoredIdentity } from '../../src/server/identity.ts';
 import { temporaryDirectory } from '../io/temporary.ts';
 
 const env = createEnv({ log: { level: 'warning' }, tcp: { keepAliveMs: 300_000 } });
@@ -18,11 +20,17 @@ function config(flags: Record<string, string>): Config {
   return new Config({ flags: Object.entries(flags), environment: {} });
 }
 
+type Identity = Omit<StoredIdentity, 'members'> & { readonly members: readonly Member[] };
+
+function identityOf({ identity, founders }: DataDirectory): Identity {
+  return { ...identity, members: founders };
+}
+
 /** Opens and closes. */
 async function start(flags: Record<string, string>): Promise<Identity> {
-  const { identity, store } = await openDataDirectory(env, config(flags));
-  await store.close();
-  return identity;
+  const directory = await DataDirectory.open(env, config(flags));
+  await directory.store.close();
+  return identityOf(directory);
 }
 
 function put(store: Store): Promise<void> {
@@ -106,9 +114,9 @@ describe('a data directory that is opened again', () => {
   test('says who the server is and who its peers are', async () => {
     const { dir, identity } = await founded();
     const restarted = config({ dir });
-    const { identity: found, store } = await openDataDirectory(env, restarted);
-    await store.close();
-    expect(found).toEqual(identity);
+    const directory = await DataDirectory.open(env, restarted);
+    await directory.store.close();
+    expect(identityOf(directory)).toEqual(identity);
     expect(restarted).toMatchObject({ id: 'n2', port: 7002, bind: ['127.0.0.1'] });
     expect(await start({ dir, id: 'n2', cluster: THREE_SHUFFLED })).toEqual({
       ...identity,
@@ -184,13 +192,19 @@ describe('a data directory that is opened again', () => {
 
   test('refuses the format of a newer version by name', async () => {
     const { dir, file, text } = await founded();
-    writeFileSync(file, text.replace('format 1', 'format 2'));
-    await expect(start({ dir })).rejects.toThrow('has format 2, and this hstore knows formats up to 1');
+    writeFileSync(file, text.replace('format 2', 'format 3'));
+    await expect(start({ dir })).rejects.toThrow('has format 3, and this hstore knows formats up to 2');
+  });
+
+  test('refuses the format of an older version by name', async () => {
+    const { dir, file, text } = await founded();
+    writeFileSync(file, text.replace('format 2', 'format 1'));
+    await expect(start({ dir })).rejects.toThrow('has format 1, of an earlier hstore');
   });
 
   test('refuses a second process while the first has it', async () => {
     const { dir } = await founded();
-    const { store } = await openDataDirectory(env, config({ dir }));
+    const { store } = await DataDirectory.open(env, config({ dir }));
     await expect(start({ dir })).rejects.toThrow(
       new InUseError(`the data directory ${dir} is in use by another process`),
     );

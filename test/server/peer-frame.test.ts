@@ -109,6 +109,14 @@ test('a turn of messages makes frames of 256 KiB at most, and a larger message o
   expect(frames.take()).toHaveLength(0);
 });
 
+test('the description in a change of the members is counted, in whatever letters it is', () => {
+  const change = { type: 'describe', id: 7, description: '\u4e09'.repeat(1000) } as const;
+  const message: PeerMessage = { kind: 'change', group: 1, request: 1, change };
+  const frames = new MessageFrames();
+  frames.add(message, messageBytes(message));
+  expect(readAll(new FrameReader(1 << 20), [frames.take()]).flatMap(decodeAll)).toEqual([message]);
+});
+
 test('a length over the bound is refused by the length alone', () => {
   const reader = new FrameReader(1000);
   reader.feed(Uint8Array.of(0xe9, 3, 0, 0, 0, 0, 0));

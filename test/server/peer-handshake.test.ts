@@ -7,13 +7,18 @@ import {
   AcceptorHandshake,
   DiallerHandshake,
   type HandshakeStep,
-  type PeerIdentity,
+  type RefusalReason,
   refusedFrame,
 } from '../../src/server/peer-handshake.ts';
+import type { DiallerIdentity, LinkKind } from '../../src/server/peer-hello.ts';
 import { SimRandom } from '../sim/random.ts';
 
-const base: PeerIdentity = { clusterId: 'cluster', id: 1, name: 'one', incarnation: 77, secret: 'a secret' };
-const other: PeerIdentity = { ...base, id: 2, name: 'two', incarnation: 88 };
+const address = { host: 'one.example', port: 6379, peerPort: 16_379 };
+const base: DiallerIdentity = {
+  ...{ clusterId: 'cluster', id: 1, name: 'one', incarnation: 77, secret: 'a secret' },
+  address,
+};
+const other: DiallerIdentity = { ...base, id: 2, name: 'two', incarnation: 88 };
 
 function frameOf(bytes: Uint8Array): Frame {
   const reader = new FrameReader(1000);
@@ -21,16 +26,18 @@ function frameOf(bytes: Uint8Array): Frame {
   return reader.next()!;
 }
 
-function dialler(self: Partial<PeerIdentity> = {}, to = 2, seed = 1): DiallerHandshake {
-  return new DiallerHandshake({ ...base, ...self }, to, 'control', new SimRandom(seed));
+function dialler(self: Partial<DiallerIdentity> = {}, to = 2, seed = 1): DiallerHandshake {
+  const kind: LinkKind = to === 0 ? 'visit' : 'control';
+  return new DiallerHandshake({ ...base, ...self }, to, kind, new SimRandom(seed));
 }
 
+/** `refusal`: of whoever has proved itself. */
 function acceptor(
-  self: Partial<PeerIdentity> = {},
-  members: readonly number[] = [1],
+  self: Partial<DiallerIdentity> = {},
+  refusal: RefusalReason | undefined = undefined,
   seed = 2,
 ): AcceptorHandshake {
-  return new AcceptorHandshake({ ...other, ...self }, (id) => members.includes(id), new SimRandom(seed));
+  return new AcceptorHandshake({ ...other, ...self }, () => refusal, new SimRandom(seed));
 }
 
 /** Lets the two speak until one has come to an end; `tamper` may change any frame on its way. */
@@ -44,6 +51,7 @@ function speak(
   const challenge = from.step(frameOf(tamper(hello.send, 1)));
   if (challenge.next !== 'wait') return { dialler: challenge, acceptor: hello };
   const proof = to.step(frameOf(tamper(challenge.send, 2)));
+  if (proof.next === 'refuse') return { dialler: from.step(frameOf(tamper(proof.send, 3))), acceptor: proof };
   if (proof.next !== 'done') return { dialler: challenge, acceptor: proof };
   return { dialler: from.step(frameOf(tamper(to.welcome, 3))), acceptor: proof };
 }
@@ -58,7 +66,7 @@ test('two servers of one cluster and one secret get to know each other', () => {
   expect(speak(from, to)).toEqual({ dialler: { next: 'done' }, acceptor: { next: 'done' } });
   const { nonce: _, ...hello } = to.hello!;
   const names = { clusterId: 'cluster', name: 'one', kind: 'control' };
-  expect(hello).toEqual({ from: 1, to: 2, incarnation: 77, ...names });
+  expect(hello).toEqual({ from: 1, to: 2, incarnation: 77, address, ...names });
 });
 
 test('without a secret, all but the secret is still checked', () => {
@@ -68,10 +76,78 @@ test('without a secret, all but the secret is still checked', () => {
   expect(wrong.acceptor).toMatchObject({ next: 'refuse', reason: 'wrong cluster' });
 });
 
-test('a server of another cluster, one that is not meant, and one that is no member are refused', () => {
+test('a server of another cluster, one that is not meant, and one of the same id are refused at once', () => {
   expect(speak(dialler({ clusterId: 'x' }), acceptor()).acceptor).toMatchObject({ reason: 'wrong cluster' });
   expect(speak(dialler({}, 3), acceptor()).acceptor).toMatchObject({ reason: 'not the server meant' });
-  expect(speak(dialler({ id: 9 }), acceptor()).acceptor).toMatchObject({ reason: 'not a member' });
+  expect(speak(dialler({ id: 2 }), acceptor()).acceptor).toMatchObject({ reason: 'own id' });
+});
+
+test('whether it is let in is told only to a server that has proved itself', () => {
+  for (const reason of ['too many', 'no address', 'removed'] as const) {
+    expect(speak(dialler({ secret: 'guessed' }), acceptor({}, reason)).acceptor).toMatchObject({
+      reason: 'wrong secret',
+    });
+    const { dialler: end, acceptor: refusal } = speak(dialler(), acceptor({}, reason));
+    expect(refusal).toMatchObject({ next: 'refuse', reason });
+    expect(end).toEqual({ next: 'refused', reason, sealed: reason === 'removed' });
+  }
+});
+
+test('that it was removed a server believes only with a seal of this handshake', () => {
+  const refusalOf = (from: DiallerHandshake, to: AcceptorHandshake) => {
+    const proof = from.step(frameOf(sentBy(to.step(frameOf(from.opening)))));
+    const step = to.step(frameOf(sentBy(proof)));
+    return step.next === 'refuse' ? step.send : new Uint8Array();
+  };
+  const recorded = refusalOf(dialler(), acceptor({}, 'removed'));
+  const unsealed = refusedFrame('removed');
+  const broken = Uint8Array.from(frameOf(recorded).payload);
+  broken[20]! ^= 1;
+  const welcome = acceptor();
+  expect(speak(dialler(), welcome).acceptor.next).toBe('done');
+  const otherSeal = Uint8Array.of(broken[0]!, ...frameOf(welcome.welcome).payload);
+  for (const frame of [
+    recorded,
+    unsealed,
+    encodeFrame('refused', broken),
+    encodeFrame('refused', otherSeal),
+  ]) {
+    // At once, and in a handshake of its own.
+    const [early, late] = [dialler(), dialler({}, 2, frame === recorded ? 5 : 1)];
+    const believed = { next: 'refused', reason: 'removed', sealed: false };
+    expect(early.step(frameOf(frame))).toEqual(believed);
+    late.step(frameOf(sentBy(acceptor().step(frameOf(late.opening)))));
+    expect(late.step(frameOf(frame))).toEqual(believed);
+  }
+});
+
+test('a visitor is let in by a server of any cluster, for the secret, and does not visit itself', () => {
+  const [from, to] = [dialler({ clusterId: 'its own' }, 0), acceptor()];
+  expect(speak(from, to)).toEqual({ dialler: { next: 'done' }, acceptor: { next: 'done' } });
+  expect(to.hello).toMatchObject({ clusterId: 'its own', kind: 'visit', to: 0 });
+  const guess = speak(dialler({ secret: 'guessed' }, 0), acceptor());
+  expect(guess.acceptor).toMatchObject({ next: 'refuse', reason: 'wrong secret' });
+  const self = speak(dialler({}, 0), new AcceptorHandshake(base, () => undefined, new SimRandom(2)));
+  expect(self.dialler).toMatchObject({ next: 'refuse', reason: 'own id' });
+});
+
+test('a hello to nobody that is no visit, from nobody, or from an impossible host is malformed', () => {
+  const { payload } = frameOf(dialler().opening);
+  const toAt = payload.length - 16 - 8 - 1 - 8;
+  const fromAt = 6 + 4 + 'cluster'.length;
+  const hostAt = payload.indexOf('.'.charCodeAt(0), fromAt);
+  const changes: ((bytes: Uint8Array) => void)[] = [
+    (bytes) => bytes.fill(0, toAt, toAt + 8),
+    (bytes) => bytes.fill(3, toAt + 8, toAt + 9),
+    (bytes) => bytes.fill(9, toAt + 8, toAt + 9),
+    (bytes) => bytes.fill(0, fromAt, fromAt + 8),
+    (bytes) => bytes.fill(10, hostAt, hostAt + 1),
+  ];
+  for (const change of changes) {
+    const bytes = Uint8Array.from(payload);
+    change(bytes);
+    expect(() => acceptor().step({ type: 'hello', payload: bytes })).toThrow(MalformedError);
+  }
 });
 
 test('a server with another secret, or none, is refused by whoever finds out first', () => {
@@ -104,7 +180,7 @@ test('an acceptor shows no seal before the dialler has proved itself', () => {
 
 test('another version of the protocol is refused as such, whatever follows in its hello', () => {
   const hello = Uint8Array.from(frameOf(dialler().opening).payload);
-  hello[4] = 2;
+  hello[4] = 1;
   const step = acceptor().step({ type: 'hello', payload: hello.subarray(0, 9) });
   expect(step).toMatchObject({ next: 'refuse', reason: 'wrong version' });
 });
@@ -115,7 +191,7 @@ test('a recorded handshake is worth nothing in another one', () => {
     recorded.push(frame);
     return frame;
   });
-  const to = acceptor({}, [1], 3);
+  const to = acceptor({}, undefined, 3);
   expect(to.step(frameOf(recorded[0]!)).next).toBe('wait');
   expect(to.step(frameOf(recorded[2]!))).toMatchObject({ next: 'refuse', reason: 'wrong secret' });
   const from = dialler({}, 2, 4);
@@ -168,8 +244,8 @@ test('a frame out of its order is malformed', () => {
 
 test('a refusal tells its reason, and one without a known reason is malformed', () => {
   const refused = dialler().step(frameOf(refusedFrame('wrong cluster')));
-  expect(refused).toEqual({ next: 'refused', reason: 'wrong cluster' });
-  for (const payload of [[], [99], [0, 0]]) {
+  expect(refused).toEqual({ next: 'refused', reason: 'wrong cluster', sealed: false });
+  for (const payload of [[], [99], [0, 0], [6, 0], [1, ...new Uint8Array(32)]]) {
     expect(() => dialler().step({ type: 'refused', payload: Uint8Array.from(payload) })).toThrow(
       MalformedError,
     );

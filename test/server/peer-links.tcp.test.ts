@@ -10,6 +10,8 @@ import { FrameReader } from '../../src/server/peer-frame.ts';
 import { AcceptorHandshake } from '../../src/server/peer-handshake.ts';
 import { PeerLinks, type PeerLinksOptions } from '../../src/server/peer-links.ts';
 import type { PeerMessage } from '../../src/server/peer-message.ts';
+import type { PeerStream, PeerStreamEvents } from '../../src/server/peer-stream.ts';
+import type { Visit, VisitError } from '../../src/server/peer-visit.ts';
 import { append, heartbeat, type LogLine, numberOf, recordLog } from './peer-world.ts';
 
 const LOOPBACK = { host: '127.0.0.1', port: 0 };
@@ -32,6 +34,7 @@ class Server {
     this.links = new PeerLinks({
       env: { clock, random: new SystemRandom(), log, network: new TcpNetwork(log, { keepAliveMs: 300_000 }) },
       ...{ clusterId: 'test cluster', id, name: `n${id}`, secret: 'a secret', listen },
+      advertised: { host: '', port: 0, peerPort: 0 },
       peers: new Map(peers.map(([peer, address]) => [peer, { name: `n${peer}`, address }])),
       onMessages: (_, messages) => this.#note(() => this.received.push(...messages)),
       onUnreachable: (peer) => this.#note(() => this.unreachable.push(peer)),
@@ -125,7 +128,7 @@ test('a peer that proves itself and then reads nothing costs a bounded backlog',
   const held: net.Socket[] = [];
   const deaf = net.createServer((socket) => {
     held.push(socket);
-    const handshake = new AcceptorHandshake(self, () => true, new SystemRandom());
+    const handshake = new AcceptorHandshake(self, () => undefined, new SystemRandom());
     const reader = new FrameReader(1024);
     socket.on('error', () => {});
     socket.on('data', (bytes) => {
@@ -179,3 +182,68 @@ async function connectBack(from: Server, to: Server): Promise<void> {
   await to.until(() => to.received.some((m) => numberOf(m) === 99));
   clearInterval(timer);
 }
+
+test('a stream of many megabytes goes through, held back by who reads it, and ends in order on both sides', async () => {
+  const [one, two] = [await freeAddress(), await freeAddress()];
+  const received: Uint8Array[] = [];
+  const ends: (string | null)[] = [];
+  const onStream = (stream: PeerStream): PeerStreamEvents => ({
+    onFrame: (payload) => {
+      received.push(payload);
+      if (received.length % 10 !== 0) return;
+      stream.pause();
+      setImmediate(() => stream.resume());
+    },
+    onDrain: () => {},
+    onClose: (reason) => ends.push(reason),
+  });
+  const a = new Server(1, one, [[2, two]]);
+  const b = new Server(2, two, [[1, one]], { onStream });
+  await Promise.all([a.links.start(), b.links.start()]);
+  const chunk = new Uint8Array(512 << 10);
+  let sent = 0;
+  await new Promise<void>((resolve) => {
+    const fill = (stream: PeerStream) => {
+      while (sent < 100 && stream.backlogBytes < 2 << 20) stream.send(chunk.fill(sent++));
+      if (sent === 100) stream.end();
+    };
+    const stream = a.links.openStream(2, {
+      onOpen: fill,
+      onFrame: () => {},
+      onDrain: () => fill(stream),
+      onClose: (reason) => {
+        ends.push(reason);
+        resolve();
+      },
+    });
+  });
+  expect(ends).toEqual([null, null]);
+  expect(received).toHaveLength(100);
+  expect(received.every((each, i) => Buffer.compare(each, chunk.fill(i)) === 0)).toBe(true);
+});
+
+test('a server is visited and invited, and where nobody listens, or the visitor itself, that is told', async () => {
+  const host = new Server(5, await freeAddress(), [], {
+    clusterId: 'another',
+    card: () => Buffer.from('the card'),
+    onInvitation: (invitation, answer) => answer(Buffer.from(`${Buffer.from(invitation)} answered`)),
+  });
+  const a = new Server(1, LOOPBACK, []);
+  await Promise.all([a.links.start(), host.links.start()]);
+  const visit = await new Promise<Visit | undefined>((resolve) => {
+    a.links.visit(host.links.address, (_, value) => resolve(value));
+  });
+  expect(Buffer.from(visit!.card).toString()).toBe('the card');
+  const answer = await new Promise((resolve) => {
+    visit!.invite(Buffer.from('come in'), (_, value) => resolve(Buffer.from(value!).toString()));
+  });
+  expect(answer).toBe('come in answered');
+  const error = await new Promise<VisitError | null>((resolve) => {
+    freeAddress().then((address) => a.links.visit(address, resolve), resolve);
+  });
+  expect(error).toMatchObject({ kind: 'unreachable', outcome: 'not-done' });
+  const self = await new Promise<VisitError | null>((resolve) => {
+    a.links.visit(a.links.address, resolve);
+  });
+  expect(self?.kind).toBe('self');
+});

@@ -5,6 +5,14 @@
 import type { Connection, Log } from '../../src/lib/env.ts';
 import type { Message } from '../../src/raft/messages.ts';
 import { type Frame, FrameReader } from '../../src/server/peer-frame.ts';
+import { DiallerHandshake } from '../../src/server/peer-handshake.ts';
+import {
+  type AdvertisedAddress,
+  ANYBODY,
+  type DiallerIdentity,
+  type LinkKind,
+} from '../../src/server/peer-hello.ts';
+import type { PeerEntry } from '../../src/server/peer-link.ts';
 import { PeerLinks, type PeerLinksOptions } from '../../src/server/peer-links.ts';
 import type { PeerMessage } from '../../src/server/peer-message.ts';
 import { SimClock } from '../sim/clock.ts';
@@ -14,13 +22,31 @@ import { type Life, Scheduler } from '../sim/scheduler.ts';
 import { StreamNetwork } from '../sim/stream-network.ts';
 
 export const PEER_PORT = 16_379;
+export const CLIENT_PORT = 6379;
 const STRANGER = 66;
 
 export const addressOf = (id: number) => ({ host: `n${id}`, port: PEER_PORT });
 
+export const advertisedBy = (id: number): AdvertisedAddress => ({
+  host: `n${id}`,
+  port: CLIENT_PORT,
+  peerPort: PEER_PORT,
+});
+
+export function peersOf(...ids: readonly number[]): Map<number, PeerEntry> {
+  return new Map(ids.map((id) => [id, { name: `n${id}`, address: addressOf(id) }]));
+}
+
+/** What server `id` would say of itself. */
+export const identityOf = (id: number): DiallerIdentity => ({
+  ...{ clusterId: 'test cluster', id, name: `n${id}`, incarnation: 1, secret: 'a secret' },
+  address: advertisedBy(id),
+});
+
 export function heartbeat(from: number, to: number, readRound = 0): PeerMessage {
   const envelope = { group: 1, from, to, term: 1 };
-  const message: Message = { type: 'Heartbeat', ...envelope, leaderCommit: 0, readRound, allMatchedIndex: 0 };
+  const indexes = { leaderCommit: 0, configurationIndex: 0, allMatchedIndex: 0 };
+  const message: Message = { type: 'Heartbeat', ...envelope, ...indexes, readRound };
   return { kind: 'raft', message };
 }
 
@@ -50,6 +76,8 @@ export function recordLog(lines: LogLine[]): Log {
 
 export interface TestServer {
   readonly id: number;
+  /** The number of its machine. */
+  readonly host: number;
   readonly life: Life;
   readonly links: PeerLinks;
   readonly received: { readonly from: number; readonly message: PeerMessage; readonly atMs: number }[];
@@ -73,7 +101,13 @@ export class PeerWorld {
     this.streams = new StreamNetwork(this.scheduler, this.random.split(), this.roads);
   }
 
-  async server(id: number, options: Partial<PeerLinksOptions> = {}): Promise<TestServer> {
+  /** On the machine `host`, where it listens unless its options say otherwise. */
+  async server(
+    id: number,
+    options: Partial<PeerLinksOptions> = {},
+    host = id,
+    beforeStart: (links: PeerLinks) => void = () => {},
+  ): Promise<TestServer> {
     const { scheduler, random } = this;
     const life: Life = { alive: true, paused: false, held: [] };
     const log: LogLine[] = [];
@@ -81,15 +115,17 @@ export class PeerWorld {
     const unreachable: number[] = [];
     const clock = new SimClock(scheduler, life, { rate: 1, wallSkewMs: 0 }, random.split());
     const links = new PeerLinks({
-      env: { clock, random: random.split(), network: this.streams.open(id, life), log: recordLog(log) },
-      ...{ clusterId: 'test cluster', id, name: `n${id}`, secret: 'a secret', listen: addressOf(id) },
-      peers: new Map([1, 2, 3].map((peer) => [peer, { name: `n${peer}`, address: addressOf(peer) }])),
+      env: { clock, random: random.split(), network: this.streams.open(host, life), log: recordLog(log) },
+      ...{ clusterId: 'test cluster', id, name: `n${id}`, secret: 'a secret', listen: addressOf(host) },
+      advertised: advertisedBy(host),
+      peers: peersOf(1, 2, 3),
       onMessages: (from, messages) => {
         for (const message of messages) received.push({ from, message, atMs: scheduler.nowMs });
       },
       onUnreachable: (peer) => void unreachable.push(peer),
       ...options,
     });
+    beforeStart(links);
     await links.start();
     const numbers = (from: number, type?: string) =>
       received
@@ -99,7 +135,7 @@ export class PeerWorld {
         .map(numberOf);
     const logged = (event: string, reason?: string) =>
       log.filter((line) => line.event === event && (reason === undefined || line.fields.reason === reason));
-    return { id, life, links, received, unreachable, log, numbers, logged };
+    return { id, host, life, links, received, unreachable, log, numbers, logged };
   }
 
   /** Servers 1 and 2, connected. */
@@ -113,7 +149,7 @@ export class PeerWorld {
 
   crash(server: TestServer, how: 'killed' | 'power lost'): void {
     server.life.alive = false;
-    this.streams.crash(server.id, how);
+    this.streams.crash(server.host, how);
   }
 
   async run(ms: number): Promise<void> {
@@ -176,4 +212,21 @@ export class Stranger {
       this.onFrame(frame);
     }
   }
+}
+
+/** Goes through the handshake with server 2 as server `id`, with the cluster's secret; the proof leaves when `mayProve` says so. */
+export function shakeHands(
+  world: PeerWorld,
+  stranger: Stranger,
+  id: number,
+  { incarnation = 5, kind = 'bulk' as LinkKind, mayProve = (prove: () => void) => prove() } = {},
+): void {
+  const self: DiallerIdentity = { ...identityOf(id), name: 'mad', incarnation };
+  const handshake = new DiallerHandshake(self, kind === 'visit' ? ANYBODY : 2, kind, world.random.split());
+  stranger.onFrame = (frame: Frame) => {
+    if (frame.type !== 'challenge') return;
+    const step = handshake.step(frame);
+    if (step.next === 'wait') mayProve(() => stranger.send(step.send));
+  };
+  stranger.send(handshake.opening);
 }

@@ -5,6 +5,7 @@
 import { assert } from '../../src/lib/assert.ts';
 import { ByteReader, ByteWriter } from '../../src/lib/bytes.ts';
 import type { Address, Env, Log } from '../../src/lib/env.ts';
+import { Configuration, NO_CONFIGURATION } from '../../src/raft/configuration.ts';
 import { DEFAULT_LIMITS, type RaftLimits } from '../../src/raft/limits.ts';
 import type { NodeId } from '../../src/raft/types.ts';
 import { type CheckpointLimits, DEFAULT_CHECKPOINTS } from '../../src/server/checkpointer.ts';
@@ -16,6 +17,7 @@ import { type DiskFaults, GOOD_DISK, SimDisk } from './disk.ts';
 import { SimNetwork } from './network.ts';
 import { SimRandom } from './random.ts';
 import { type Life, Scheduler } from './scheduler.ts';
+import { SimStreams } from './sim-streams.ts';
 import { SimStore } from './store.ts';
 import { StreamNetwork } from './stream-network.ts';
 
@@ -24,7 +26,10 @@ export interface ClusterOptions {
   readonly servers: number;
   readonly limits?: Partial<RaftLimits>;
   readonly memoryBytesMax?: number;
+  readonly snapshotBytesPerSecond?: number;
   readonly walSegmentBytes?: number;
+  /** Of the log, for followers that lag; less makes snapshots. */
+  readonly walKeepBytes?: number;
   readonly commandTimeoutMs?: number;
   readonly checkpoints?: CheckpointLimits;
   /**
@@ -62,9 +67,12 @@ export class SimServer {
   links: PeerLinks | undefined;
   /** Why it ended by itself, if it did. */
   fatal: Error | undefined;
+  /** A newcomer knows nobody. */
+  readonly #founding: Configuration;
 
-  constructor(cluster: Cluster, id: NodeId) {
+  constructor(cluster: Cluster, id: NodeId, founding: Configuration) {
     this.id = id;
+    this.#founding = founding;
     this.#cluster = cluster;
     const faults: DiskFaults = { ...GOOD_DISK };
     this.disk = new SimDisk(cluster.scheduler, cluster.random.split(), faults);
@@ -113,16 +121,23 @@ export class SimServer {
     };
     const { memoryBytesMax = 4096, walSegmentBytes = 16 << 10, commandTimeoutMs = 5000 } = options;
     Replica.start(env, {
-      ...{ group: GROUP, id: this.id, voters: this.#cluster.ids, directory: 'data' },
+      ...{ group: GROUP, id: this.id, founding: this.#founding, directory: 'data' },
       store: this.store.open(life),
       limits: { ...SMALL_LIMITS, ...options.limits },
       ...{
         walSegmentBytes,
+        walKeepBytes: options.walKeepBytes ?? 64 << 10,
+        snapshotBytesPerSecond: () => options.snapshotBytesPerSecond ?? 64 << 20,
         memoryBytesMax,
         commandTimeoutMs,
         reads: 'linearizable',
       },
-      transport: { send: (to, messages) => this.#send(to, messages) },
+      transport: {
+        send: (to, messages) => this.#send(to, messages),
+        openStream: (to, events) =>
+          this.links?.openStream(to, events) ?? this.#cluster.simStreams.open(this.id, life, to, events),
+      },
+      onConfiguration: ({ configuration }) => this.links?.setPeers(peersOf(configuration), new Set()),
       onFatal,
       nameOf: (id) => `n${id}`,
       checkpoints: options.checkpoints ?? DEFAULT_CHECKPOINTS,
@@ -132,6 +147,10 @@ export class SimServer {
       this.replica = replica;
       if (this.links !== undefined) return this.links.start();
       network.attach(this.id, (from, packet) => this.#receive(life, from, packet));
+      this.#cluster.simStreams.attach(this.id, {
+        life,
+        accept: (stream) => replica.snapshots.accept(stream),
+      });
       return undefined;
     }, onFatal);
     scheduler.settle();
@@ -145,6 +164,8 @@ export class SimServer {
     this.replica = undefined;
     this.links = undefined;
     this.#cluster.network.attach(this.id, undefined);
+    this.#cluster.simStreams.attach(this.id, undefined);
+    this.#cluster.simStreams.breakAll(this.id);
     this.#cluster.streams?.crash(this.id, this.#cluster.random.chance(0.5) ? 'killed' : 'power lost');
     this.disk.crash();
     this.store.crash();
@@ -155,12 +176,14 @@ export class SimServer {
     return new PeerLinks({
       ...{ env, clusterId: 'simulated', id: this.id, name: `n${this.id}`, secret: 'a secret' },
       listen: peerAddress(this.id),
+      advertised: { host: `n${this.id}`, port: 6379, peerPort: peerAddress(this.id).port },
       peers: new Map(ids.map((id) => [id, { name: `n${id}`, address: peerAddress(id) }])),
       onMessages: (from, messages) => {
         assert(life.alive && !life.paused, 'messages come to a process that runs', this.id);
         this.replica?.receive(from, messages);
       },
       onUnreachable: (peer) => this.replica?.peerUnreachable(peer),
+      onStream: (stream) => this.replica!.snapshots.accept(stream),
     });
   }
 
@@ -201,6 +224,10 @@ export class SimServer {
   }
 }
 
+function peersOf({ members }: Configuration): Map<NodeId, { name: string; address: Address }> {
+  return new Map(members.map(({ id }) => [id, { name: `n${id}`, address: peerAddress(id) }]));
+}
+
 function peerAddress(id: NodeId): Address {
   return { host: `n${id}`, port: 16379 };
 }
@@ -211,7 +238,11 @@ export class Cluster {
   readonly random: SimRandom;
   readonly network: SimNetwork;
   readonly streams: StreamNetwork | undefined;
-  readonly servers: readonly SimServer[];
+  /** Those that are, or are to be, members. */
+  readonly servers: SimServer[];
+  /** Those that were removed. */
+  readonly removed: SimServer[] = [];
+  readonly simStreams: SimStreams;
   /** Sees every message before it leaves. */
   onSend: (from: NodeId, to: NodeId, message: PeerMessage) => void = () => {};
 
@@ -221,15 +252,33 @@ export class Cluster {
     this.network = new SimNetwork(this.scheduler, this.random.split());
     const streams = options.links === 'streams';
     this.streams = streams ? new StreamNetwork(this.scheduler, this.random.split(), this.network) : undefined;
-    this.servers = Array.from({ length: options.servers }, (_, i) => new SimServer(this, i + 1));
+    this.simStreams = new SimStreams(this.scheduler, this.random.split(), this.network);
+    const ids = Array.from({ length: options.servers }, (_, i) => i + 1);
+    const founding = Configuration.founding(ids.map((id) => ({ id, description: `n${id}` })));
+    this.servers = ids.map((id) => new SimServer(this, id, founding));
   }
 
   get ids(): NodeId[] {
-    return Array.from({ length: this.options.servers }, (_, i) => i + 1);
+    return this.servers.map(({ id }) => id);
   }
 
   server(id: NodeId): SimServer {
-    return this.servers[id - 1]!;
+    return this.servers.find((server) => server.id === id)!;
+  }
+
+  /** A server with an empty disk, not started, that no member knows. */
+  newcomer(): SimServer {
+    const id = Math.max(...this.ids, ...this.removed.map((server) => server.id)) + 1;
+    const server = new SimServer(this, id, NO_CONFIGURATION);
+    this.servers.push(server);
+    return server;
+  }
+
+  /** It is no member any more: it is shut down for good. */
+  retire(server: SimServer): void {
+    server.crash();
+    this.servers.splice(this.servers.indexOf(server), 1);
+    this.removed.push(server);
   }
 
   startAll(): void {

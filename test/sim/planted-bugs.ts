@@ -8,7 +8,7 @@ import { Quorum } from '../../src/raft/quorum.ts';
 import { Raft } from '../../src/raft/raft.ts';
 import type { Ready } from '../../src/raft/ready.ts';
 import { NOBODY } from '../../src/raft/types.ts';
-import { LogRebuilder } from '../../src/raft/wal-recovery.ts';
+import { LogRebuilder } from '../../src/raft/wal-rebuild.ts';
 import { Writes } from '../../src/server/writes.ts';
 import { SERVICE_BUGS } from './planted-service-bugs.ts';
 import { type PlantedBug, replace } from './planting.ts';

@@ -15,7 +15,7 @@ type Transact = Replica['transact'];
 type Entries = Parameters<ClientSessions['restore']>[0];
 
 /** A stored key of a session; that of a reply is longer. */
-const SESSION_KEY_BYTES = 13;
+const SESSION_KEY_BYTES = 17;
 
 /** Whether all watched keys are, on this replica and now, what they were; its memory must have them. */
 function untouchedHere(replica: Replica, { watched }: Parameters<Transact>[0]): boolean {

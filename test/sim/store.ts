@@ -1,7 +1,7 @@
 /**
  * A simulated ordered store. A batch is durable as a whole or not at all; one under way when the power fails is either.
  */
-import type { Store, StoreBatch } from '../../src/lib/env.ts';
+import type { Store, StoreBatch, StoreRange } from '../../src/lib/env.ts';
 import { DiskFullError } from '../../src/lib/errors.ts';
 import type { DiskFaults } from './disk.ts';
 import type { SimRandom } from './random.ts';
@@ -10,15 +10,40 @@ import type { Life, Scheduler } from './scheduler.ts';
 type Change = readonly [key: string, value: Uint8Array | undefined];
 
 const keyOf = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1');
-const entriesOf = (all: ReadonlyMap<string, Uint8Array>, keys: readonly string[], valueBytes?: number) =>
-  keys.map((key) => [Buffer.from(key, 'latin1'), all.get(key)!.subarray(0, valueBytes)] as const);
+
+function keysIn(all: ReadonlyMap<string, Uint8Array>, from: Uint8Array, to: Uint8Array): string[] {
+  const [first, end] = [keyOf(from), keyOf(to)];
+  return [...all.keys()].filter((key) => key >= first && key < end).sort();
+}
+
+function find(all: ReadonlyMap<string, Uint8Array>, range: StoreRange): [Uint8Array, Uint8Array][] {
+  const found: [Uint8Array, Uint8Array][] = [];
+  let bytesLeft = range.bytesMax ?? Number.POSITIVE_INFINITY;
+  for (const key of keysIn(all, range.from, range.to)) {
+    if (found.length >= range.limit || bytesLeft <= 0) break;
+    const value = all.get(key)!.subarray(0, range.valueBytes);
+    found.push([Buffer.from(key, 'latin1'), value]);
+    bytesLeft -= key.length + value.length;
+  }
+  return found;
+}
+
+/** What is written, in the order in which it was asked for: one at a time, as classic-level does. */
+interface Write {
+  readonly act: () => Error | null;
+  readonly done: (error: Error | null) => void;
+  /** What of it the disk may have when the power fails. */
+  readonly tear: () => void;
+}
 
 export class SimStore {
   readonly #entries = new Map<string, Uint8Array>();
   readonly #scheduler: Scheduler;
   readonly #random: SimRandom;
   readonly #faults: DiskFaults;
-  #underWay = new Set<readonly Change[]>();
+  /** The first is under way. */
+  #writes: Write[] = [];
+  #onIdle: (() => void)[] = [];
 
   constructor(scheduler: Scheduler, random: SimRandom, faults: DiskFaults) {
     this.#scheduler = scheduler;
@@ -31,8 +56,9 @@ export class SimStore {
   }
 
   crash(): void {
-    for (const changes of this.#underWay) if (this.#random.chance(0.5)) this.#apply(changes);
-    this.#underWay = new Set();
+    this.#writes[0]?.tear();
+    this.#writes = [];
+    this.#onIdle = [];
   }
 
   #apply(changes: readonly Change[]): void {
@@ -46,54 +72,87 @@ export class SimStore {
     const later = (run: () => void) => {
       this.#scheduler.after(0.02 + this.#random.exponential(0.2) + this.#faults.stallMs, life, run, true);
     };
-    const sorted = (from: Uint8Array, to: Uint8Array) =>
-      [...this.#entries.keys()].filter((key) => key >= keyOf(from) && key < keyOf(to)).sort();
+    const next = () => {
+      const write = this.#writes[0];
+      if (write === undefined) return;
+      later(() => {
+        const error = write.act();
+        this.#writes.shift();
+        next();
+        write.done(error);
+        if (this.#writes.length === 0) for (const resolve of this.#onIdle.splice(0)) resolve();
+      });
+    };
+    const submit = (write: Write) => {
+      this.#writes.push(write);
+      if (this.#writes.length === 1) next();
+    };
     return {
       getMany: (keys, done) => {
         // The answer is of now, and comes later: between the two the world goes on.
         const values = keys.map((key) => this.#entries.get(keyOf(key)));
         later(() => done(null, values));
       },
-      batch: () => this.#batch(later),
-      range: ({ from, to, limit, valueBytes }, done) => {
-        const keys = sorted(from, to).slice(0, limit);
-        const entries = entriesOf(this.#entries, keys, valueBytes);
+      batch: () => this.#batch(submit),
+      range: (range, done) => {
+        const entries = find(this.#entries, range);
         later(() => done(null, entries));
       },
       snapshot: () => {
         const entries = new Map(this.#entries);
         return {
-          range: ({ from, to, limit, valueBytes }, done) => {
-            const keys = [...entries.keys()].filter((key) => key >= keyOf(from) && key < keyOf(to)).sort();
-            const found = entriesOf(entries, keys.slice(0, limit), valueBytes);
+          range: (range, done) => {
+            const found = find(entries, range);
             later(() => done(null, found));
           },
           close: () => {},
         };
       },
-      clear: ({ from, to }, done) =>
-        later(() => {
-          for (const key of sorted(from, to)) this.#entries.delete(key);
-          done(null);
-        }),
-      close: async () => {},
+      clear: (range, done) => submit({ ...this.#clearing(range), done }),
+      close: () => this.#idle(),
     };
   }
 
-  #batch(later: (run: () => void) => void): StoreBatch {
+  /** Resolves when nothing is being written. */
+  #idle(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.#writes.length === 0) resolve();
+      else this.#onIdle.push(resolve);
+    });
+  }
+
+  #clearing({ from, to }: { from: Uint8Array; to: Uint8Array }): Pick<Write, 'act' | 'tear'> {
+    const clear = (chance: number) => {
+      for (const key of keysIn(this.#entries, from, to)) {
+        if (chance === 1 || this.#random.chance(chance)) this.#entries.delete(key);
+      }
+    };
+    return {
+      act: () => {
+        clear(1);
+        return null;
+      },
+      tear: () => clear(0.5),
+    };
+  }
+
+  #batch(submit: (write: Write) => void): StoreBatch {
     const changes: Change[] = [];
     return {
       put: (key, value) => void changes.push([keyOf(key), value.slice()]),
       delete: (key) => void changes.push([keyOf(key), undefined]),
-      write: (done) => {
-        this.#underWay.add(changes);
-        later(() => {
-          this.#underWay.delete(changes);
-          if (this.#faults.full) return done(new DiskFullError('no room for the batch'));
-          this.#apply(changes);
-          done(null);
-        });
-      },
+      write: (done) =>
+        submit({
+          done,
+          act: () => {
+            if (this.#faults.full) return new DiskFullError('no room for the batch');
+            this.#apply(changes);
+            return null;
+          },
+          tear: () => {
+            if (this.#random.chance(0.5)) this.#apply(changes);
+          },
+        }),
     };
   }
 }

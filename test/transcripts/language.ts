@@ -9,6 +9,11 @@
  *   propose ID TEXT [COUNT]            COUNT entries; TEXT of the form 500b is so many bytes
  *   read ID                            a linearizable read is asked for
  *   transfer ID TARGET                 the leader is asked to hand leadership over
+ *   request-leadership ID              it asks the leader for leadership
+ *   change ID add|promote|remove N     the leader is asked to change the members
+ *   compact ID INDEX                   its log is cut off up to there
+ *   snapshot ID TARGET                 TARGET takes over the state of the leader, and both know it
+ *   snapshot-failed ID TARGET          the transfer ends without success
  *   ready ID                           the core's turn ends: messages leave, a write begins
  *   persist ID [COUNT]                 the oldest writes are durable (all of them without COUNT)
  *   apply ID                           what is committed is applied
@@ -88,6 +93,16 @@ export class Transcript {
         return cores.change(id, (raft) => this.#lines.push(`${id} asks for read ${raft.read()}`));
       case 'transfer':
         return cores.change(id, (raft) => raft.transferLeadership(second));
+      case 'request-leadership':
+        return cores.change(id, (raft) => raft.requestLeadership());
+      case 'change':
+        return this.#change(id, args);
+      case 'compact':
+        return cores.core(id).compact(second);
+      case 'snapshot':
+        return cores.sendSnapshot(id, second);
+      case 'snapshot-failed':
+        return cores.change(id, (raft) => raft.snapshotEnded(second, undefined));
       case 'ready':
         return void cores.ready(id);
       case 'persist':
@@ -176,6 +191,16 @@ export class Transcript {
     }
   }
 
+  #change(id: number, { words }: Arguments): void {
+    const type = words[1] as 'add' | 'promote' | 'remove';
+    const member = Number(words[2]);
+    this.#cores.change(id, (raft) => {
+      const change = type === 'add' ? { type, id: member, description: `s${member}` } : { type, id: member };
+      const proposed = raft.changeMembers(change);
+      if (!proposed.accepted) this.#lines.push(`${id} refuses: ${proposed.reason}`);
+    });
+  }
+
   #persist(id: number, count: string | undefined): void {
     for (let left = Number(count ?? Number.MAX_SAFE_INTEGER); left > 0; left--)
       if (!this.#cores.persist(id)) return;
@@ -217,7 +242,7 @@ export class Transcript {
       `${id} ${role} term ${term} vote ${votedFor} leader ${leaderId} log ${log.lastIndex}@${log.lastTerm} ` +
         `stable ${log.stableIndex} commit ${log.commitIndex} applied ${log.appliedIndex}`,
     );
-    for (const follower of raft.quorum.voters) {
+    for (const { id: follower } of raft.configuration.members) {
       const progress = raft.leader?.progressOf(follower);
       if (progress === undefined) continue;
       const { state, matchIndex, nextIndex, inflightCount } = progress;
@@ -230,7 +255,10 @@ export class Transcript {
 
   #log(id: number): void {
     const { log } = this.#cores.raft(id);
-    const terms = Array.from({ length: log.lastIndex }, (_, i) => log.termAt(i + 1));
+    const { compactedIndex, lastIndex } = log;
+    const terms = Array.from({ length: lastIndex - compactedIndex }, (_, i) =>
+      log.termAt(compactedIndex + i + 1),
+    );
     this.#lines.push(`${id} log terms [${terms.join(' ')}] commit ${log.commitIndex}`);
   }
 }

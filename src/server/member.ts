@@ -1,0 +1,25 @@
+/**
+ * A member of the cluster as the replicated configuration describes it: `n1=HOST:PORT@PEERPORT`, an IPv6 address in
+ * brackets.
+ */
+import type { MemberAddress } from '../config/members.ts';
+import { assert } from '../lib/assert.ts';
+import type { GroupMember } from '../raft/configuration.ts';
+import type { Member } from './context.ts';
+
+const FORM = /^([^=]+)=(?:\[([^\]]+)\]|([^:]+)):(\d+)@(\d+)$/;
+
+export function describeMember({ name, host, port, peerPort }: MemberAddress): string {
+  return `${name}=${host.includes(':') ? `[${host}]` : host}:${port}@${peerPort}`;
+}
+
+export function memberOf({ id, description }: Pick<GroupMember, 'id' | 'description'>): Member {
+  const [, name, ipv6, host, port, peerPort] = FORM.exec(description) ?? [];
+  assert(name !== undefined && peerPort !== undefined, 'a member is described in one form', description);
+  return { id, name, host: ipv6 ?? host!, port: Number(port), peerPort: Number(peerPort) };
+}
+
+/** Whether a description from another server can be taken into the configuration. */
+export function isDescription(text: string): boolean {
+  return text.length <= 512 && FORM.test(text);
+}
