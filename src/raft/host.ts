@@ -150,6 +150,15 @@ export class RaftHost {
     this.#turnSoon();
   }
 
+  /** See `Raft.forceElection`. */
+  forceElection(group: GroupId): void {
+    const replica = this.#replica(group);
+    if (replica.suspended) return;
+    this.#tick(replica);
+    replica.raft.forceElection();
+    this.#turnSoon();
+  }
+
   /** See `Raft.changeMembers`. */
   changeMembers(group: GroupId, change: MembershipChange): ChangeProposed {
     const proposed = this.#replica(group).raft.changeMembers(change);

@@ -192,7 +192,8 @@ export class RaftLog {
   /**
    * The state machine has taken over a snapshot that holds everything up to entry `index`. "If existing log entry has
    * same index and term as snapshot's last included entry, retain log entries following it. Discard the entire log"
-   * otherwise (figure 13 of the paper). What is not on the disk yet is no reason to keep it.
+   * otherwise (figure 13 of the paper). A log that has not come so far on the disk begins anew there too; but what follows
+   * is written behind the snapshot, since an acknowledgement of it may be waiting for an earlier write.
    */
   restore(snapshot: { index: number; term: number; configuration: ConfigurationAt }): void {
     const { index, term, configuration } = snapshot;
@@ -202,6 +203,7 @@ export class RaftLog {
       this.appliedTo(index);
       return;
     }
+    const tail = this.matches(index, term) ? this.#entries.slice(index + 1 - this.#memoryFrom) : [];
     this.compactedIndex = index;
     this.#compactedTerm = term;
     this.#runs = [];
@@ -216,6 +218,7 @@ export class RaftLog {
     this.#saving = [];
     this.#unsavedSnapshot = { index, term };
     this.#configurations.restored(configuration);
+    for (const entry of tail) this.append(entry);
   }
 
   /** Hands out, once, the snapshot behind which the log on the disk has to begin anew. */

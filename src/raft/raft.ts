@@ -176,6 +176,11 @@ export class Raft {
     this.out.send({ type: 'TransferLeadership', ...this.#to(this.leaderId) });
   }
 
+  /** Asks for votes at once, whether or not a leader is alive: for an operator who knows that it is of no use. */
+  forceElection(): void {
+    if (this.role !== 'leader' && this.#mayCampaign) this.#campaign(true);
+  }
+
   changeMembers(change: MembershipChange): ChangeProposed {
     return this.#leader?.changeMembers(change) ?? { accepted: false, reason: 'not-leader' };
   }
@@ -302,8 +307,7 @@ export class Raft {
       case 'TransferLeadership':
         return this.transferLeadership(m.from);
       case 'TimeoutNow':
-        if (this.role !== 'leader' && this.#mayCampaign) this.#campaign(true);
-        return;
+        return this.forceElection();
       default:
         unreachable(m);
     }

@@ -58,13 +58,26 @@ export interface SegmentScan {
 /** Told of every record in order, with where it stands. */
 export type RecordVisitor = (record: WalRecord, at: { segment: SegmentHeader; offset: number }) => void;
 
-/** Whether the disk should be asked once more before this is believed. */
-export function isDoubtful({ damage, segment }: SegmentScan): boolean {
+/**
+ * Scans the next segment, and if it does not look whole once more, for the disk may have returned what is not there.
+ * `changed`: it did.
+ */
+export async function scanSurely(
+  scanner: WalScanner,
+  read: () => Promise<SegmentContent>,
+): Promise<{ readonly scan: SegmentScan; readonly changed: boolean }> {
+  const first = scanner.scan(await read());
+  if (!isDoubtful(first)) return { scan: first, changed: false };
+  const scan = betterScan(first, scanner.scan(await read()));
+  return { scan, changed: scan !== first };
+}
+
+function isDoubtful({ damage, segment }: SegmentScan): boolean {
   return damage !== undefined || segment === undefined || segment.tornTail;
 }
 
 /** Of two scans of one segment that which found more. */
-export function betterScan(one: SegmentScan, other: SegmentScan): SegmentScan {
+function betterScan(one: SegmentScan, other: SegmentScan): SegmentScan {
   if ((one.damage === undefined) !== (other.damage === undefined)) {
     return one.damage === undefined ? one : other;
   }

@@ -1,14 +1,7 @@
 /** The segments of the write-ahead log: what is known of each, their names, and what is done to whole files. */
 import type { Disk, Log, LogFile } from '../lib/env.ts';
 import type { GroupId } from './types.ts';
-import {
-  betterScan,
-  isDoubtful,
-  type RecordVisitor,
-  type ScannedSegment,
-  type SegmentContent,
-  WalScanner,
-} from './wal-recovery.ts';
+import { type RecordVisitor, type ScannedSegment, scanSurely, WalScanner } from './wal-recovery.ts';
 
 export interface Segment {
   readonly number: number;
@@ -60,7 +53,9 @@ export async function openSegments(
     const file = await disk.openLogFile(path);
     files.set(path, file);
     const read = async () => ({ name: path, number, content: await readWhole(file) });
-    await acceptNext(scanner, { read, log }, visit);
+    const { scan, changed } = await scanSurely(scanner, read);
+    if (changed) log.warning('the disk returned other bytes when it was asked again', { file: path });
+    scanner.accept(scan, visit);
   }
   for (const path of scanner.unused) {
     await files.get(path)!.close();
@@ -74,20 +69,6 @@ export async function openSegments(
     await wipe(file, end);
   }
   return { segments, nextSequence: scanner.nextSequence };
-}
-
-/** What does not look whole is read once more: the disk may have returned what is not there. */
-async function acceptNext(
-  scanner: WalScanner,
-  { read, log }: { read: () => Promise<SegmentContent>; log: Log },
-  visit: RecordVisitor,
-): Promise<void> {
-  const first = scanner.scan(await read());
-  if (!isDoubtful(first)) return scanner.accept(first, visit);
-  const best = betterScan(first, scanner.scan(await read()));
-  if (best !== first)
-    log.warning('the disk returned other bytes when it was asked again', { file: best.name });
-  scanner.accept(best, visit);
 }
 
 function readWhole(file: LogFile): Promise<Uint8Array> {

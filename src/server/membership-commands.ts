@@ -48,16 +48,13 @@ function runForget({ argv, server, request }: Call): Reply | undefined {
   return undefined;
 }
 
-/** CLUSTER FAILOVER: this server is to lead. */
+/** CLUSTER FAILOVER [FORCE]: this server is to lead. FORCE does not ask the leader first, but still needs the votes. */
 function runFailover({ argv, server, request }: Call): Reply | undefined {
   const option = argv.length > 2 ? latin1(argv[2]!).toLowerCase() : undefined;
   if (argv.length > 3 || (option !== undefined && option !== 'force' && option !== 'takeover'))
     return SYNTAX_ERROR;
-  if (option !== undefined) {
-    return new ErrorReply(
-      'ERR',
-      `${option.toUpperCase()} is not supported: nobody leads without a majority's votes`,
-    );
+  if (option === 'takeover') {
+    return new ErrorReply('ERR', "TAKEOVER is not supported: nobody leads without a majority's votes");
   }
   const { raft } = server.replica;
   if (raft.role === 'leader') return new ErrorReply('ERR', 'You should send CLUSTER FAILOVER to a replica');
@@ -67,14 +64,14 @@ function runFailover({ argv, server, request }: Call): Reply | undefined {
       'This server is a learner: it can lead once it has caught up and become a voter',
     );
   }
-  if (raft.leaderId === NOBODY) {
+  if (raft.leaderId === NOBODY && option === undefined) {
     return new ErrorReply(
       'TRYAGAIN',
       'There is no leader: an election is under way. The command was not executed',
     );
   }
-  server.replica.takeOver((leads) => {
-    const aborted = 'the leader did not hand over within an election timeout. Nothing has changed';
+  server.replica.takeOver(option === 'force' ? 'forced' : 'asked', (leads) => {
+    const aborted = 'this server did not become leader in time';
     request.resolve(leads ? OK : new ErrorReply('TRYAGAIN', `The failover was aborted: ${aborted}`));
   });
   return undefined;
@@ -98,14 +95,14 @@ export const membershipSubcommands: readonly ServerCommand[] = [
   {
     ...SERVER_ROWS['cluster|failover'],
     kind: 'local',
-    differs: 'answers when this server leads; FORCE and TAKEOVER are refused',
+    differs: 'answers when this server leads; TAKEOVER is refused',
     run: runFailover,
   },
 ];
 
 export const MEMBERSHIP_HELP = [
-  'FAILOVER',
-  '    Make this server the leader.',
+  'FAILOVER [FORCE|TAKEOVER]',
+  '    Promote current replica node to being a master.',
   'FORGET <node-id>',
   '    Remove a node from the cluster, for good.',
 ];

@@ -265,10 +265,11 @@ export class Replica {
     if (this.#idle) this.#wake();
   }
 
-  /** Asks the leader for leadership; `done`: whether this server, a voter, leads now. */
-  takeOver(done: (leads: boolean) => void): void {
+  /** Asks the leader for leadership, or by force the voters; `done`: whether this server, a voter, leads now. */
+  takeOver(how: 'asked' | 'forced', done: (leads: boolean) => void): void {
     this.#takeover.wait(done);
-    this.#host.requestLeadership(this.raft.group);
+    if (how === 'asked') this.#host.requestLeadership(this.raft.group);
+    else this.#host.forceElection(this.raft.group);
   }
 
   #step(message: Message): void {

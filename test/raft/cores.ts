@@ -77,7 +77,23 @@ export class Core {
   /** A crash: what was not durable is gone. */
   restart(): void {
     this.saves.length = 0;
+    this.#finishInstall();
     this.raft = this.#start();
+  }
+
+  /** As recovery does (wal-rebuild.ts): a log that lacks the last entry of the state begins anew behind it. */
+  #finishInstall(): void {
+    const last = this.applied.at(-1);
+    if (last === undefined) return;
+    const { index, term } = last;
+    const here = index === this.compacted.index ? this.compacted.term : this.#stableTermAt(index);
+    if (here === term) return;
+    this.compacted = { index, term };
+    this.stable = [];
+  }
+
+  #stableTermAt(index: number): number | undefined {
+    return this.stable[index - this.compacted.index - 1]?.term;
   }
 
   write({ hardState, snapshot, truncateFrom, entries }: Save): void {
