@@ -5,7 +5,7 @@
 import { parseArgs } from 'node:util';
 import { PLANTED_BUGS } from '../test/sim/planted-bugs.ts';
 import type { PlantedBug } from '../test/sim/planting.ts';
-import { runSeed } from '../test/sim/swarm.ts';
+import { runSeed, type SwarmCounts } from '../test/sim/swarm.ts';
 
 const { values } = parseArgs({
   options: {
@@ -39,24 +39,25 @@ async function findPlanted(bug: PlantedBug): Promise<void> {
   process.exitCode = 1;
 }
 
-const totals = { failed: 0, operations: 0, unknown: 0, crashes: 0, elections: 0, events: 0 };
+const totals = new Map<string, number>();
+let failed = 0;
 const startedMs = Date.now();
 for (let seed = from; seed < from + count; seed++) {
-  const result = await runSeed(seed, values.trace ? (line) => console.log(line) : undefined);
-  totals.operations += result.operations;
-  totals.unknown += result.unknown;
-  totals.crashes += result.crashes;
-  totals.elections += result.elections;
-  totals.events += result.events;
-  if (result.failure !== undefined) {
-    totals.failed++;
-    console.log(`seed ${seed} failed: ${result.failure}\nreplay: npm run sim -- --seed ${seed} --trace\n`);
+  const { failure, counts } = await runSeed(seed, values.trace ? (line) => console.log(line) : undefined);
+  for (const [name, added] of Object.entries(counts)) totals.set(name, (totals.get(name) ?? 0) + added);
+  if (failure !== undefined) {
+    failed++;
+    console.log(`seed ${seed} failed: ${failure}\nreplay: npm run sim -- --seed ${seed} --trace\n`);
   }
 }
 const seconds = ((Date.now() - startedMs) / 1000).toFixed(1);
+const of = (name: keyof SwarmCounts) => totals.get(name) ?? 0;
 console.log(
-  `${count} seeds in ${seconds} s: ${totals.events} events, ${totals.operations} operations ` +
-    `(${totals.unknown} of unknown outcome), ${totals.crashes} crashes, ${totals.elections} elections, ` +
-    `${totals.failed} failed`,
+  `${count} seeds in ${seconds} s: ${of('events')} events, ${of('operations')} operations ` +
+    `(${of('unknown')} of unknown outcome), ${of('crashes')} crashes, ${of('elections')} elections, ` +
+    `${of('installs')} snapshots installed (${of('transfers')} transfers, ${of('resumed')} of them gone on with; ` +
+    `${of('finishedInstalls')} installs finished after a crash), ${of('compared')} states compared ` +
+    `(${of('incomparable')} with nothing to compare), ${of('configurations')} configurations, ` +
+    `${of('takeovers')} takeovers, ${of('rotNoticed')} rotten disks (${of('rotUnnoticed')} unnoticed), ${failed} failed`,
 );
-process.exitCode = totals.failed === 0 ? 0 : 1;
+process.exitCode = failed === 0 ? 0 : 1;

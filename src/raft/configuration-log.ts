@@ -26,6 +26,11 @@ export class ConfigurationLog {
     return this.#known.at(-1)!;
   }
 
+  /** The one in force before, if the last one may still be truncated. */
+  get beforeLast(): ConfigurationAt | undefined {
+    return this.#known.at(-2);
+  }
+
   appended(entry: Entry): void {
     if (entry.type !== 'configuration') return;
     assert(entry.index > this.last.index, 'configurations follow each other', entry.index, this.last.index);

@@ -176,11 +176,13 @@ export class RaftHost {
 
   /**
    * Cuts the replica off from everything, until `resume`: false when it cannot be done now, because it leads, or asks
-   * for votes, or is in the middle of applying.
+   * for votes, or is in the middle of applying or writing.
    */
   suspend(group: GroupId): boolean {
     const replica = this.#replica(group);
-    if (replica.raft.role !== 'follower' || replica.applying) return false;
+    // A write under way too: what it makes durable, a term above all, comes before the state of a snapshot.
+    const busy = replica.applying || replica.savesUnderWay > 0;
+    if (replica.raft.role !== 'follower' || busy) return false;
     replica.suspended = true;
     return true;
   }

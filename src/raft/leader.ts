@@ -56,20 +56,20 @@ export class Leader {
     this.#heartbeatDueMs = raft.nowMs;
     this.#allMatchedIndex = raft.allMatchedIndex;
     this.#configurationIndex = raft.log.configuration.index;
-    this.#takeMembers();
+    this.#takeMembers(raft.log.lastIndex + 1);
   }
 
   get #configuration(): Configuration {
     return this.#raft.log.configuration.configuration;
   }
 
-  /** The followers are those of the configuration in force. */
-  #takeMembers(): void {
-    const { log, nowMs, limits, id } = this.#raft;
+  /** The followers are those of the configuration in force; `nextIndex` is what the new ones are sent first. */
+  #takeMembers(nextIndex: number): void {
+    const { nowMs, limits, id } = this.#raft;
     const others = this.#configuration.others(id);
     for (const other of others) {
       if (this.#followers.has(other)) continue;
-      this.#followers.set(other, new Progress({ nextIndex: log.lastIndex + 1, contactMs: nowMs, limits }));
+      this.#followers.set(other, new Progress({ nextIndex, contactMs: nowMs, limits }));
     }
     for (const follower of this.#followers.keys()) {
       if (!others.includes(follower)) this.#followers.delete(follower);
@@ -274,7 +274,7 @@ export class Leader {
     this.#configurationIndex = index;
     // What the members of another configuration have says nothing of those of this one.
     this.#allMatchedIndex = 0;
-    this.#takeMembers();
+    this.#takeMembers(index);
     return { accepted: true, index, term };
   }
 
@@ -360,9 +360,11 @@ export class Leader {
     return true;
   }
 
-  /** Whether what the follower needs next is no longer in the log; that is reported, once. */
+  /** Whether what the follower needs next is no longer in the log; that is reported, once, and when it was heard lately. */
   #needsSnapshot(follower: NodeId, progress: Progress): boolean {
-    if (progress.nextIndex > this.#raft.log.compactedIndex) return false;
+    const { log, nowMs, limits } = this.#raft;
+    if (progress.nextIndex > log.compactedIndex) return false;
+    if (nowMs - progress.contactMs >= limits.electionTimeoutMs) return true;
     progress.becomeSnapshot();
     this.#raft.out.needSnapshot(follower);
     return true;

@@ -15,7 +15,7 @@
 import { assert } from '../lib/assert.ts';
 import { type ConfigurationAt, ConfigurationLog } from './configuration-log.ts';
 import { ENTRY_OVERHEAD_BYTES } from './limits.ts';
-import type { Entry } from './types.ts';
+import type { Entry, NodeId } from './types.ts';
 
 interface TermRun {
   readonly from: number;
@@ -101,6 +101,17 @@ export class RaftLog {
   /** The configuration in force. */
   get configuration(): ConfigurationAt {
     return this.#configurations.last;
+  }
+
+  /**
+   * Whether `id` votes, or voted before a configuration that is not committed yet: "a server that is not part of its own
+   * latest configuration should still start new elections, as it might still be needed until the C_new entry is
+   * committed" (thesis 4.2.2). A leader that removes itself may be the only one who has that entry.
+   */
+  mayLead(id: NodeId): boolean {
+    const { last, beforeLast } = this.#configurations;
+    if (last.configuration.isVoter(id)) return true;
+    return last.index > this.commitIndex && (beforeLast?.configuration.isVoter(id) ?? false);
   }
 
   get lastTerm(): number {

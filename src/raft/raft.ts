@@ -355,7 +355,7 @@ export class Raft {
   }
 
   get #mayCampaign(): boolean {
-    return !this.#diskStalled && this.configuration.isVoter(this.id);
+    return !this.#diskStalled && this.log.mayLead(this.id);
   }
 
   #otherVoters(): NodeId[] {

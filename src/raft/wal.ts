@@ -30,6 +30,7 @@ import {
   type WalItem,
 } from './wal-format.ts';
 import { WalGroups } from './wal-groups.ts';
+import { ITEM_OVERHEAD_BYTES, itemsOf, SaveQueue, WRITE_BYTES_MAX } from './wal-queue.ts';
 import type { Extent } from './wal-read.ts';
 import { LogRebuilder, type RecoveredGroup, type StateOf } from './wal-rebuild.ts';
 import { openSegments, REPLACED, type Segment, segmentName } from './wal-segments.ts';
@@ -54,18 +55,7 @@ export const WAL_SEGMENT_BYTES = 16 << 20;
 export const WAL_KEEP_BYTES = 64 << 20;
 /** `keepBytes` is larger by up to so much, by chance, so that not all servers compact at once. */
 const KEEP_JITTER_MAX = 0.25;
-/** One write carries at most so much, or one save that is larger. */
-const WRITE_BYTES_MAX = 4 << 20;
 const SEAL_AFTER_MS = 1000;
-/** An upper bound of what an item takes besides its entries, and an entry besides its data. */
-const ITEM_OVERHEAD_BYTES = 32;
-const ENTRY_HEADER_BYTES = 13;
-
-interface Pending {
-  readonly items: readonly WalItem[];
-  readonly bytes: number;
-  readonly done: () => void;
-}
 
 export class Wal {
   readonly #options: WalOptions;
@@ -76,7 +66,7 @@ export class Wal {
   #offset = 0;
   #nextSequence = 0;
   readonly #out = new ByteWriter(1 << 16);
-  #pending: Pending[] = [];
+  readonly #queue = new SaveQueue();
   #busySinceMs: number | undefined;
   /** Busy, but with waiting for a segment. */
   #rolling = false;
@@ -131,19 +121,7 @@ export class Wal {
   /** Makes `save` durable, then calls `done`. Saves become durable in the order of the calls. */
   save(group: GroupId, save: Save, done: () => void): void {
     assert(!this.#closing, 'an open log takes saves');
-    const items: WalItem[] = [];
-    if (save.hardState !== undefined) items.push({ type: 'hardState', group, hardState: save.hardState });
-    if (save.snapshot !== undefined) {
-      const { index, term } = save.snapshot;
-      assert(index + 1 === (save.truncateFrom ?? index + 1), 'entries follow the snapshot', index);
-      items.push({ type: 'snapshot', group, index, term });
-    }
-    if (save.truncateFrom !== undefined) {
-      items.push({ type: 'entries', group, from: save.truncateFrom, entries: save.entries });
-    }
-    const entriesBytes = save.entries.reduce((sum, entry) => sum + entry.data.length + ENTRY_HEADER_BYTES, 0);
-    const bytes = items.length * ITEM_OVERHEAD_BYTES + entriesBytes;
-    this.#pending.push({ items, bytes, done });
+    this.#queue.add(itemsOf(group, save), done);
     this.#flush();
   }
 
@@ -188,7 +166,9 @@ export class Wal {
    * begins: the last index that is no longer in it.
    */
   compact(group: GroupId, needs: CompactionNeeds): number {
-    if (!this.#groups.setNeeds(group, needs)) return 0;
+    // The store may be ahead of the disk by a snapshot: what waits to be written may still replace entries up to there.
+    const checkpointedIndex = Math.min(needs.checkpointedIndex, this.#queue.firstIndexOf(group) - 1);
+    if (!this.#groups.setNeeds(group, { ...needs, checkpointedIndex })) return 0;
     const { bytes, keepBytes } = this;
     const unneeded = countUnneeded(this.#segments, this.#groups.needs, { bytes, keepBytes });
     for (let i = 0; i < unneeded; i++) this.#dropOldest();
@@ -237,23 +217,16 @@ export class Wal {
   // Writing
 
   #flush(): void {
-    if (this.#busy || this.#pending.length === 0) return;
-    let count = 1;
-    let bytes = this.#pending[0]!.bytes;
-    while (count < this.#pending.length && bytes + this.#pending[count]!.bytes <= WRITE_BYTES_MAX) {
-      bytes += this.#pending[count]!.bytes;
-      count++;
-    }
-    const needed = align(RECORD_HEADER_BYTES + bytes);
-    if (this.#offset + needed > this.#segments.at(-1)!.file.bytes) {
-      this.#roll(needed);
+    if (this.#busy || this.#queue.empty) return;
+    const { count, recordBytes } = this.#queue.next();
+    if (this.#offset + recordBytes > this.#segments.at(-1)!.file.bytes) {
+      this.#roll(recordBytes);
       return;
     }
-    const written = this.#pending.splice(0, count);
-    const items = written.flatMap((pending) => pending.items);
+    const { items, done } = this.#queue.take(count);
     this.#writeRecord(items, () => {
       this.#groups.durable(items);
-      for (const pending of written) pending.done();
+      done();
     });
   }
 
@@ -394,8 +367,7 @@ export class Wal {
     for (const [group, { reset }] of recovered) {
       if (reset === undefined) continue;
       const { index, term } = reset;
-      const item: WalItem = { type: 'snapshot', group, index, term };
-      this.#pending.push({ items: [item], bytes: ITEM_OVERHEAD_BYTES, done: () => {} });
+      this.#queue.add([{ type: 'snapshot', group, index, term }], () => {});
       this.#options.log.notice('the log begins anew behind a snapshot', { group, index });
     }
     this.#flush();

@@ -2,7 +2,7 @@
  * The data directory:
  *
  *   DIR/identity    whose data these are (identity.ts)     DIR/store/    the store (LevelDB), which holds the lock
- *                                                          DIR/wal/      the write-ahead log
+ *   DIR/peers       whom it has met (met-peers.ts)         DIR/wal/      the write-ahead log
  *
  * The identity is written once. Later starts go by the file, and what flags say must not contradict it: a server that
  * votes under a name that is not its own can cost acknowledged writes. So what is damaged or foreign is refused with what
@@ -16,6 +16,7 @@ import { ConfigError, CorruptionError, InUseError } from '../lib/errors.ts';
 import type { NodeId } from '../raft/types.ts';
 import type { Member } from './context.ts';
 import { clusterIdOf, formatIdentity, nodeIdOf, parseIdentity, type StoredIdentity } from './identity.ts';
+import { MetPeers } from './met-peers.ts';
 
 /** What all keys that hstore writes lie between. */
 const ALL_KEYS = { from: Uint8Array.of(0), to: Uint8Array.of(255) };
@@ -29,6 +30,7 @@ export class DataDirectory {
   #stored: StoredIdentity;
   /** It is to be written when the server is let into a cluster, and not before. */
   #joining: boolean;
+  #fresh = false;
 
   private constructor(
     env: Env,
@@ -73,6 +75,11 @@ export class DataDirectory {
     return this.#stored;
   }
 
+  /** This process has begun without any data. */
+  get fresh(): boolean {
+    return this.#fresh;
+  }
+
   /** It waits to be let into a cluster, and is nobody until then. */
   get joining(): boolean {
     return this.#joining;
@@ -86,8 +93,14 @@ export class DataDirectory {
     return founders.map((each) => ({ ...each, id: nodeIdOf(clusterId, each.name) }));
   }
 
+  /** Whom this server has met, kept in the file `peers`. Throws ConfigError. */
+  metPeers(): Promise<MetPeers> {
+    return MetPeers.load(this.#env.disk, this.#env.log, `${this.path}/peers`);
+  }
+
   /** There is a log from now on: without it the directory is not whole. */
   async markRunning(): Promise<void> {
+    this.#fresh = this.#stored.stage === 'new';
     if (this.#stored.stage === 'new' && !this.#joining)
       await this.#write({ ...this.#stored, stage: 'running' });
   }
@@ -111,6 +124,12 @@ export class DataDirectory {
     const { name } = this.#stored;
     const stored = { clusterId, nodeId: nodeIdOf(clusterId, name), name, members: [] };
     await this.#write({ ...stored, origin: 'alone', stage: this.#stored.stage });
+    this.#env.log.warning(
+      'founded a new cluster with the data that are here: leave --force-new-cluster out from now on',
+      {
+        cluster: clusterId,
+      },
+    );
   }
 
   async #empty(): Promise<void> {

@@ -355,7 +355,8 @@ function keyspaceSection({ replica }: ServerContext): Fields {
 }
 
 function raftSection(server: ServerContext): Fields {
-  const { raft, stateMachine } = server.replica;
+  const { raft, stateMachine, snapshots } = server.replica;
+  const { received } = snapshots;
   const nameOf = (id: NodeId) => server.members.find((member) => member.id === id)?.name ?? '';
   const leader = server.members.find((member) => member.id === raft.leaderId);
   return {
@@ -372,6 +373,15 @@ function raftSection(server: ServerContext): Fields {
     raft_state_hash: stateMachine.stateHash(),
     raft_voters: raft.configuration.voters.map(nameOf).join(','),
     raft_learners: raft.configuration.learners.map(nameOf).join(','),
+    raft_log_bytes: server.replica.logBytes,
+    raft_snapshots_sent: snapshots.sent
+      .map(({ follower, index, sentBytes }) => `name=${nameOf(follower)},index=${index},bytes=${sentBytes}`)
+      .join(';'),
+    raft_snapshot_received:
+      received === undefined
+        ? ''
+        : `from=${nameOf(received.from)},index=${received.index},bytes=${received.receivedBytes},` +
+          `entries=${received.receivedEntries},of=${received.totalEntries}`,
   };
 }
 

@@ -18,6 +18,7 @@ import { DEFAULT_CHECKPOINTS } from './checkpointer.ts';
 import type { Member, PeerStatus } from './context.ts';
 import type { DataDirectory } from './data-directory.ts';
 import { describeMember, memberOf } from './member.ts';
+import type { MetPeers } from './met-peers.ts';
 import type { Invited } from './peer-host.ts';
 import { PeerLinks } from './peer-links.ts';
 import { Replica } from './replica.ts';
@@ -64,12 +65,16 @@ export class Node {
   static async start(env: Env, config: Config, options: NodeOptions): Promise<Node> {
     const { directory } = options;
     const started: { node?: Node } = {};
-    const links = makeLinks(env, config, options, started);
-    const replica = await startReplica(env, config, options, { links, started });
+    const met = await directory.metPeers();
+    const later: { links?: PeerLinks } = {};
+    const replica = await startReplica(env, config, options, { later, started });
+    // Before anybody hears of this server: what it says from now on it must remember.
+    await directory.markRunning();
+    const links = makeLinks(env, config, options, { started, met });
+    later.links = links;
     const node = new Node(env, config, options, { replica, links });
     started.node = node;
     try {
-      await directory.markRunning();
       node.#configurationChanged(replica.raft.log.configuration);
       await links.start();
     } catch (error) {
@@ -205,7 +210,12 @@ export class Node {
   }
 }
 
-function makeLinks(env: Env, config: Config, options: NodeOptions, started: { node?: Node }): PeerLinks {
+function makeLinks(
+  env: Env,
+  config: Config,
+  options: NodeOptions,
+  { started, met }: { started: { node?: Node }; met: MetPeers },
+): PeerLinks {
   const { directory, onInvitation } = options;
   const { clusterId, nodeId, name } = directory.identity;
   const { host, port, peerPort } = config.announced;
@@ -215,7 +225,7 @@ function makeLinks(env: Env, config: Config, options: NodeOptions, started: { no
     listen: { host: config.peerBind, port: config.peerPort },
     listenOptional: directory.founders.length === 1,
     advertised: { host, port, peerPort },
-    peers: new Map(),
+    ...{ peers: new Map(), fresh: directory.fresh, met },
     onMessages: (from, messages) => started.node?.replica.receive(from, messages),
     onUnreachable: (peer) => started.node?.replica.peerUnreachable(peer),
     onRemoved: () => started.node?.wasRemoved(),
@@ -229,7 +239,7 @@ function startReplica(
   env: Env,
   config: Config,
   options: NodeOptions,
-  { links, started }: { links: PeerLinks; started: { node?: Node } },
+  { later, started }: { later: { links?: PeerLinks }; started: { node?: Node } },
 ): Promise<Replica> {
   const { directory, memoryBytesMax, onFatal, onRoom } = options;
   const { founders } = directory;
@@ -253,7 +263,11 @@ function startReplica(
     commandTimeoutMs: config.commandTimeoutMs,
     reads: config.reads,
     checkpoints: DEFAULT_CHECKPOINTS,
-    transport: links,
+    transport: {
+      // Before there are links it is as if nobody could be reached.
+      send: (peer, messages) => later.links?.send(peer, messages),
+      openStream: (peer, events) => later.links!.openStream(peer, events),
+    },
     nameOf: (id) => started.node?.nameOf(id) ?? `${id}`,
     onConfiguration: (at) => started.node?.onConfiguration(at),
   });

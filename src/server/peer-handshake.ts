@@ -45,7 +45,7 @@ import {
 const REASONS = [
   // The first is understood by all versions.
   ...(['wrong version', 'wrong cluster', 'not the server meant', 'own id', 'wrong secret'] as const),
-  ...(['superseded', 'removed', 'too many', 'no address', 'not served'] as const),
+  ...(['superseded', 'removed', 'too many', 'no address', 'not served', 'its data are lost'] as const),
 ];
 export type RefusalReason = (typeof REASONS)[number];
 
@@ -76,8 +76,9 @@ export class DiallerHandshake {
       kind,
     );
     this.#self = self;
-    const { clusterId, id: from, name, address, incarnation } = self;
-    this.#hello = { clusterId, from, name, address, to, kind, incarnation, nonce: random.bytes(NONCE_BYTES) };
+    const { clusterId, id: from, name, address, incarnation, fresh } = self;
+    const nonce = random.bytes(NONCE_BYTES);
+    this.#hello = { clusterId, from, name, address, to, kind, incarnation, fresh, nonce };
   }
 
   /** The frame that opens the connection. */

@@ -60,6 +60,8 @@ export interface AdvertisedAddress {
 
 export interface DiallerIdentity extends PeerIdentity {
   readonly address: AdvertisedAddress;
+  /** This process began without any data. */
+  readonly fresh: boolean;
 }
 
 export interface Hello {
@@ -70,6 +72,8 @@ export interface Hello {
   readonly to: NodeId;
   readonly kind: LinkKind;
   readonly incarnation: number;
+  /** The dialler's process began without any data. */
+  readonly fresh: boolean;
   readonly nonce: Uint8Array;
 }
 
@@ -127,6 +131,7 @@ export function encodeHello(hello: Hello): Uint8Array {
   out.u64(hello.to);
   out.u8(KINDS.indexOf(hello.kind));
   out.u64(hello.incarnation);
+  out.u8(hello.fresh ? 1 : 0);
   out.raw(hello.nonce);
   return out.view();
 }
@@ -146,13 +151,15 @@ export function decodeHello(payload: Uint8Array): Hello | undefined {
   const to = reader.u64();
   const kind = KINDS[reader.u8()];
   const incarnation = reader.u64();
+  const freshness = reader.u8();
+  if (freshness > 1) throw new MalformedError('a hello that is neither fresh nor not');
   const nonce = new Uint8Array(reader.raw(NONCE_BYTES));
   expectEnd(reader);
   if (kind === undefined) throw new MalformedError('a hello of unknown kind');
   if (from === ANYBODY) throw new MalformedError('a hello from nobody');
   if ((kind === 'visit') !== (to === ANYBODY)) throw new MalformedError(`a hello of kind ${kind} to ${to}`);
   if (!HOST.test(address.host)) throw new MalformedError('a hello from an impossible host');
-  return { clusterId, from, name, address, to, kind, incarnation, nonce };
+  return { clusterId, from, name, address, to, kind, incarnation, fresh: freshness === 1, nonce };
 }
 
 export function encodeChallenge(challenge: Challenge): Uint8Array {

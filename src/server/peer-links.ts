@@ -20,6 +20,7 @@
 import { assert } from '../lib/assert.ts';
 import type { Address, Env, Listener, Timer } from '../lib/env.ts';
 import type { NodeId } from '../raft/types.ts';
+import type { MetPeers } from './met-peers.ts';
 import { PeerAcceptor } from './peer-acceptor.ts';
 import type { CallOptions } from './peer-call.ts';
 import type { RefusalReason } from './peer-handshake.ts';
@@ -53,6 +54,10 @@ export interface PeerLinksOptions {
   readonly listenOptional?: boolean;
   /** What peers are told of where this server is. `peerPort` 0: the port on which it listens. */
   readonly advertised: AdvertisedAddress;
+  /** This process began without any data. Not so unless given. */
+  readonly fresh?: boolean;
+  /** Whom this server has met before, over restarts. */
+  readonly met?: MetPeers;
   /** The other members at first; this server itself, if it is among them, is passed over. See `setPeers`. */
   readonly peers: ReadonlyMap<NodeId, PeerEntry>;
   readonly limits?: Partial<PeerLimits>;
@@ -118,7 +123,15 @@ export class PeerLinks implements PeerTransport {
     const { clock, random } = options.env;
     const { clusterId, id, name, secret, advertised, peers } = options;
     const incarnation = random.below(2 ** 48);
-    const self = { clusterId, id, name, secret, incarnation, address: advertised };
+    const self = {
+      clusterId,
+      id,
+      name,
+      secret,
+      incarnation,
+      address: advertised,
+      fresh: options.fresh ?? false,
+    };
     const limits = { ...DEFAULT_PEER_LIMITS, ...options.limits };
     checkIdentity(self);
     checkPeerLimits(limits);
@@ -154,7 +167,10 @@ export class PeerLinks implements PeerTransport {
       ...{ clock, random, log: this.#log, limits: this.#limits, self: this.#self },
       admit: (hello) => this.#admit(hello),
       isKnown: (id) => this.#roster.get(id) !== undefined,
-      onWelcome: (hello, remote) => this.#roster.meet(hello, remote),
+      onWelcome: (hello, remote) => {
+        this.#options.met?.met(hello);
+        this.#roster.meet(hello, remote);
+      },
       onNewLife: (peer) => this.#streams.closeAccepted(peer, 'the peer was started anew'),
       onMessages: this.#options.onMessages,
       onStream: (channel, from) => this.#streams.accept(channel, from),
@@ -272,6 +288,7 @@ export class PeerLinks implements PeerTransport {
   #admit(hello: Hello): RefusalReason | undefined {
     if (hello.kind === 'visit') return this.#host.refusal;
     const reason = this.#roster.admit(hello);
+    if (reason === undefined && this.#options.met?.hasLostItsData(hello)) return 'its data are lost';
     return reason === undefined && hello.kind === 'stream' ? this.#streams.refusal(hello.from) : reason;
   }
 

@@ -195,6 +195,11 @@ export class Replica {
     return this.#checkpointer.checkpointedIndex;
   }
 
+  /** Of all files of the log. */
+  get logBytes(): number {
+    return this.#wal.bytes;
+  }
+
   get checkpoints(): CheckpointStatus {
     return this.#checkpointer.status;
   }

@@ -3,7 +3,7 @@
  * temporary directory and on ports of its own.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { Redis } from 'ioredis';
@@ -13,12 +13,14 @@ export const PROGRAM = resolve('dist/hstore.js');
 /** So large that what else a machine does in the meantime is small against it. */
 export const ELECTION_TIMEOUT_MS = 1500;
 
+const TIMEOUTS = ['--election-timeout', `${ELECTION_TIMEOUT_MS}`];
+
 export class ServerProcess {
   readonly name: string;
   readonly port: number;
   readonly peerPort: number;
   readonly directory: string;
-  readonly #args: readonly string[];
+  readonly args: readonly string[];
   #child: ChildProcess | undefined;
   output = '';
   #toldToEnd = false;
@@ -34,7 +36,7 @@ export class ServerProcess {
     this.port = options.port;
     this.peerPort = options.peerPort;
     this.directory = options.directory;
-    this.#args = options.args;
+    this.args = options.args;
   }
 
   get pid(): number {
@@ -54,7 +56,7 @@ export class ServerProcess {
       'server',
       '--dir',
       this.directory,
-      ...this.#args,
+      ...this.args,
     ];
     const child = spawn(command!, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     for (const stream of [child.stdout, child.stderr]) {
@@ -85,6 +87,11 @@ export class ServerProcess {
     return child.exitCode ?? child.signalCode;
   }
 
+  /** That it has ended by itself was to be. */
+  forgetEnd(): void {
+    this.#toldToEnd = true;
+  }
+
   async kill(): Promise<void> {
     if (!this.running) return;
     this.signal('SIGKILL');
@@ -93,12 +100,18 @@ export class ServerProcess {
 }
 
 export class ProcessCluster {
-  readonly servers: readonly ServerProcess[];
+  readonly servers: ServerProcess[];
   readonly directory: string;
+  /** A port on which nobody listens. */
+  freePort = 0;
+  readonly #flags: readonly string[];
+  #started: number;
 
-  private constructor(servers: readonly ServerProcess[], directory: string) {
+  private constructor(servers: ServerProcess[], directory: string, flags: readonly string[]) {
     this.servers = servers;
     this.directory = directory;
+    this.#flags = flags;
+    this.#started = servers.length;
   }
 
   static async start(count: number, flags: readonly string[] = []): Promise<ProcessCluster> {
@@ -118,16 +131,62 @@ export class ProcessCluster {
       peerPort: ports[i]! + 10_000,
     }));
     const flag = members.map(({ name, port, peerPort }) => `${name}=127.0.0.1:${port}@${peerPort}`).join(',');
-    const timeouts = ['--election-timeout', `${ELECTION_TIMEOUT_MS}`];
+    const common = [...TIMEOUTS, ...flags];
     const servers = members.map(
       (member) =>
         new ServerProcess({
           ...member,
           directory: join(directory, member.name),
-          args: ['--id', member.name, '--cluster', flag, ...timeouts, ...flags],
+          args: ['--id', member.name, '--cluster', flag, ...common],
         }),
     );
-    return new ProcessCluster(servers, directory);
+    const cluster = new ProcessCluster(servers, directory, common);
+    cluster.freePort = (await takePorts(1))[0]!;
+    return cluster;
+  }
+
+  /** One more server, started with an empty directory of its own; without `--join` it is alone. */
+  async add(name: string, flags: readonly string[] = []): Promise<ServerProcess> {
+    const port = (await takePorts(1))[0]!;
+    const directory = join(this.directory, `${name}-${++this.#started}`);
+    const args = ['--id', name, '--port', `${port}`, ...this.#flags, ...flags];
+    const server = new ServerProcess({ name, port, peerPort: port + 10_000, directory, args });
+    this.servers.push(server);
+    server.start();
+    await until(() => redisCli(port, 'ping').output === 'PONG\n', 20_000);
+    return server;
+  }
+
+  /** It ends, and is not looked at any more. */
+  async remove(which: string | ServerProcess): Promise<void> {
+    const server = typeof which === 'string' ? this.servers.find(({ name }) => name === which)! : which;
+    await server.kill();
+    this.drop(server);
+  }
+
+  drop(server: ServerProcess): void {
+    this.servers.splice(this.servers.indexOf(server), 1);
+  }
+
+  /** The server, which has ended, at another port. */
+  move(server: ServerProcess): ServerProcess {
+    const { name, directory } = server;
+    const port = this.freePort;
+    const args = ['--port', `${port}`, ...this.#flags];
+    const moved = new ServerProcess({ name, port, peerPort: port + 10_000, directory, args });
+    this.servers[this.servers.indexOf(server)] = moved;
+    return moved;
+  }
+
+  /** A server on a copy of the directory of one that has ended. */
+  restore(server: ServerProcess, flags: readonly string[]): ServerProcess {
+    const directory = join(this.directory, 'restored');
+    cpSync(server.directory, directory, { recursive: true });
+    const port = this.freePort;
+    const args = ['--port', `${port}`, ...this.#flags, ...flags];
+    const restored = new ServerProcess({ name: server.name, port, peerPort: port + 10_000, directory, args });
+    this.servers.push(restored);
+    return restored;
   }
 
   /** Every server that runs answers, through a leader. */

@@ -5,14 +5,14 @@
  */
 import { assert } from '../../src/lib/assert.ts';
 import type { Random } from '../../src/lib/env.ts';
-import { Configuration, decodeConfiguration } from '../../src/raft/configuration.ts';
+import { Configuration, decodeConfiguration, type MembershipChange } from '../../src/raft/configuration.ts';
 import type { ConfigurationAt } from '../../src/raft/configuration-log.ts';
 import { DEFAULT_LIMITS, type RaftLimits } from '../../src/raft/limits.ts';
 import type { LogStart } from '../../src/raft/log.ts';
 import type { Message } from '../../src/raft/messages.ts';
 import { Raft } from '../../src/raft/raft.ts';
-import type { Save } from '../../src/raft/ready.ts';
-import type { Entry, HardState } from '../../src/raft/types.ts';
+import type { ChangeProposed, Save } from '../../src/raft/ready.ts';
+import type { Entry, HardState, NodeId } from '../../src/raft/types.ts';
 
 export const GROUP = 1;
 
@@ -90,6 +90,7 @@ export class Core {
     if (here === term) return;
     this.compacted = { index, term };
     this.stable = [];
+    if (term > this.hardState.term) this.hardState = { term, votedFor: 0 };
   }
 
   #stableTermAt(index: number): number | undefined {
@@ -124,11 +125,11 @@ export class Core {
     this.raft.compacted(index);
   }
 
-  /** It takes over the state of `other`: entries, configuration, and its log begins anew if it must. */
-  install(other: Core): void {
-    const last = other.applied.at(-1)!;
-    this.applied = [...other.applied];
-    this.configuration = other.configuration;
+  /** It takes over the state of another: entries, configuration, and its log begins anew if it must. */
+  install({ applied, configuration }: Pick<Core, 'applied' | 'configuration'>): void {
+    const last = applied.at(-1)!;
+    this.applied = [...applied];
+    this.configuration = configuration;
     this.raft.restore({ index: last.index, term: last.term, configuration: this.configuration });
   }
 }
@@ -161,6 +162,8 @@ export class Cores {
   transit: Message[] = [];
   /** Told of every change, in words. */
   tell: (line: string) => void = () => {};
+  /** Whom `ready` has named as in need of a snapshot, in order. */
+  readonly snapshotsNeeded: NodeId[] = [];
   readonly #cut = new Set<string>();
 
   add(options: CoreOptions): Core {
@@ -203,6 +206,14 @@ export class Cores {
     this.change(id, (raft) => raft.tick(core.nowMs));
   }
 
+  /** Time passes for `ids`, a heartbeat interval at a time, and they do what there is to do. */
+  pass(ms: number, ids: readonly number[] = [...this.cores.keys()]): void {
+    for (let left = ms; left > 0; left -= 100) {
+      for (const id of ids) this.tick(id, Math.min(left, 100));
+      this.stabilize(ids);
+    }
+  }
+
   /** Lets so much time pass for `id` that it asks for an election. */
   campaign(id: number): void {
     const core = this.core(id);
@@ -218,6 +229,19 @@ export class Cores {
       proposed = raft.propose(bytes);
     });
     return proposed!;
+  }
+
+  changeMembers(id: number, change: MembershipChange): ChangeProposed {
+    let proposed: ChangeProposed | undefined;
+    this.change(id, (raft) => {
+      proposed = raft.changeMembers(change);
+    });
+    return proposed!;
+  }
+
+  /** The configuration in force at `id`, in words. */
+  members(id: number): string {
+    return describeConfiguration(this.raft(id).configuration);
   }
 
   step(message: Message): void {
@@ -246,7 +270,10 @@ export class Cores {
         core.reads.push(read);
         this.tell(`${id} may answer read ${read.context} at ${read.index}`);
       }
-      for (const follower of ready.snapshots) this.tell(`${id} has to send ${follower} a snapshot`);
+      for (const follower of ready.snapshots) {
+        this.snapshotsNeeded.push(follower);
+        this.tell(`${id} has to send ${follower} a snapshot`);
+      }
       assert(ready.fetches.length === 0, 'logs are short enough for memory');
       busy = ready.messages.length + ready.messagesAfterSave.length + ready.reads.length > 0;
       busy ||= ready.save !== undefined;
@@ -297,6 +324,21 @@ export class Cores {
 
   mend(from: number, to: number): void {
     this.#cut.delete(`${from}>${to}`);
+  }
+
+  /** Cuts `id` off from everybody, both ways. */
+  disconnect(id: number): void {
+    for (const other of this.cores.keys()) {
+      this.cut(id, other);
+      this.cut(other, id);
+    }
+  }
+
+  connect(id: number): void {
+    for (const other of this.cores.keys()) {
+      this.mend(id, other);
+      this.mend(other, id);
+    }
   }
 
   /** Takes the messages that `wanted` names off their way. */

@@ -7,17 +7,28 @@ import { SystemDisk } from '../../src/io/disk.ts';
 import { SystemRandom } from '../../src/io/random.ts';
 import { CorruptionError } from '../../src/lib/errors.ts';
 import type { Entry } from '../../src/raft/types.ts';
-import { Wal } from '../../src/raft/wal.ts';
+import { Wal, type WalOptions } from '../../src/raft/wal.ts';
 import { temporaryDirectory } from '../io/temporary.ts';
-import { entry, GROUP, recoveredTexts, SILENT, saveOf, stateAt, texts, upTo } from './wal-world.ts';
+import {
+  entry,
+  GROUP,
+  installedAt,
+  recoveredTexts,
+  SILENT,
+  saveOf,
+  stateAt,
+  texts,
+  upTo,
+} from './wal-world.ts';
 
-function open(directory: string, appliedIndex = 0): ReturnType<typeof Wal.open> {
+function open(directory: string, options: Partial<WalOptions> = {}): ReturnType<typeof Wal.open> {
   return Wal.open({
     ...{ disk: new SystemDisk(), clock: new SystemClock(), random: new SystemRandom(), log: SILENT },
-    ...{ directory, segmentBytes: 4096, keepBytes: 1 << 30, stateOf: () => stateAt(appliedIndex) },
+    ...{ directory, segmentBytes: 4096, keepBytes: 1 << 30, stateOf: () => stateAt(0) },
     onFatal: (error) => {
       throw error;
     },
+    ...options,
   });
 }
 
@@ -37,7 +48,7 @@ function crashed(directory: string): string {
 
 /** What can be recovered from it, and the log closed again. */
 async function recover(directory: string, appliedIndex = 0): Promise<string[]> {
-  const log = await open(directory, appliedIndex);
+  const log = await open(directory, { stateOf: () => stateAt(appliedIndex) });
   await log.wal.close();
   return recoveredTexts(log);
 }
@@ -103,4 +114,27 @@ test('a file that is shorter than it was made is no reason to read past its end'
   expect(statSync(path).size).toBeGreaterThan(end);
   truncateSync(path, end);
   expect(await recover(copy)).toEqual(texts([1, 2].map((index) => entry(index, 1))));
+});
+
+test('a snapshot voids what was there, also when only the store knew of it before the crash', async () => {
+  const directory = join(temporaryDirectory(), 'wal');
+  const { wal } = await open(directory);
+  for (let index = 1; index <= 20; index++) await save(wal, [padded(index, 1, 900)]);
+  const before = crashed(directory);
+  await new Promise<void>((done) => {
+    wal.save(GROUP, saveOf({ snapshot: { index: 50, term: 2 }, entries: [entry(51, 2)] }), done);
+  });
+  const after = crashed(directory);
+  await wal.close();
+  const stateOf = () => installedAt(50, 2);
+  const finished = await open(before, { stateOf });
+  expect(finished.recovered.get(GROUP)!.log).toMatchObject({ compactedIndex: 50, lastIndex: 50 });
+  await save(finished.wal, [entry(51, 2)]);
+  await finished.wal.close();
+  for (const place of [before, after]) {
+    const again = await open(place, { stateOf });
+    expect(recoveredTexts(again)).toEqual(texts([entry(51, 2)]));
+    expect(again.wal.compact(GROUP, upTo(50))).toBe(50);
+    await again.wal.close();
+  }
 });

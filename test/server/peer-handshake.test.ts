@@ -17,6 +17,7 @@ const address = { host: 'one.example', port: 6379, peerPort: 16_379 };
 const base: DiallerIdentity = {
   ...{ clusterId: 'cluster', id: 1, name: 'one', incarnation: 77, secret: 'a secret' },
   address,
+  fresh: false,
 };
 const other: DiallerIdentity = { ...base, id: 2, name: 'two', incarnation: 88 };
 
@@ -66,7 +67,7 @@ test('two servers of one cluster and one secret get to know each other', () => {
   expect(speak(from, to)).toEqual({ dialler: { next: 'done' }, acceptor: { next: 'done' } });
   const { nonce: _, ...hello } = to.hello!;
   const names = { clusterId: 'cluster', name: 'one', kind: 'control' };
-  expect(hello).toEqual({ from: 1, to: 2, incarnation: 77, address, ...names });
+  expect(hello).toEqual({ from: 1, to: 2, incarnation: 77, fresh: false, address, ...names });
 });
 
 test('without a secret, all but the secret is still checked', () => {
@@ -133,7 +134,7 @@ test('a visitor is let in by a server of any cluster, for the secret, and does n
 
 test('a hello to nobody that is no visit, from nobody, or from an impossible host is malformed', () => {
   const { payload } = frameOf(dialler().opening);
-  const toAt = payload.length - 16 - 8 - 1 - 8;
+  const toAt = payload.length - 16 - 1 - 8 - 1 - 8;
   const fromAt = 6 + 4 + 'cluster'.length;
   const hostAt = payload.indexOf('.'.charCodeAt(0), fromAt);
   const changes: ((bytes: Uint8Array) => void)[] = [

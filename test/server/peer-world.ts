@@ -41,6 +41,7 @@ export function peersOf(...ids: readonly number[]): Map<number, PeerEntry> {
 export const identityOf = (id: number): DiallerIdentity => ({
   ...{ clusterId: 'test cluster', id, name: `n${id}`, incarnation: 1, secret: 'a secret' },
   address: advertisedBy(id),
+  fresh: false,
 });
 
 export function heartbeat(from: number, to: number, readRound = 0): PeerMessage {

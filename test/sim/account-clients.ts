@@ -66,7 +66,7 @@ export class AccountClient implements SwarmClient {
     this.#random = cluster.random.split();
     this.#untilMs = work.untilMs;
     this.#pauseMeanMs = work.pauseMeanMs;
-    this.#server = this.#random.pick(cluster.servers);
+    this.#server = this.#random.pick(cluster.serving);
     this.#later();
   }
 
@@ -87,7 +87,7 @@ export class AccountClient implements SwarmClient {
       this.done = true;
       return;
     }
-    if (!this.#server.up || this.#random.chance(0.1)) this.#server = this.#random.pick(this.#cluster.servers);
+    if (!this.#server.up || this.#random.chance(0.1)) this.#server = this.#random.pick(this.#cluster.serving);
     if (this.#random.chance(0.3)) return this.#look();
     const from = this.#random.below(ACCOUNTS.length);
     const to = (from + 1 + this.#random.below(ACCOUNTS.length - 1)) % ACCOUNTS.length;

@@ -54,7 +54,7 @@ export class SimClient implements SwarmClient {
     this.#random = cluster.random.split();
     this.#workload = workload;
     this.#left = workload.operationsPerClient;
-    this.#server = this.#random.pick(cluster.servers);
+    this.#server = this.#random.pick(cluster.serving);
     this.#later();
   }
 
@@ -74,7 +74,7 @@ export class SimClient implements SwarmClient {
     }
     const { replica, life } = this.#server;
     if (replica === undefined || this.#random.chance(0.02)) {
-      this.#server = this.#random.pick(this.#cluster.servers);
+      this.#server = this.#random.pick(this.#cluster.serving);
       this.#later();
       return;
     }
@@ -137,11 +137,17 @@ export class SimClient implements SwarmClient {
   #settled(pending: Pending, reply: Reply): void {
     if (pending.settled) return;
     pending.settled = true;
-    if (reply instanceof ErrorReply && reply.code === 'CLUSTERDOWN') this.notExecuted++;
+    if (reply instanceof ErrorReply && reply.code === 'CLUSTERDOWN') this.#refused();
     else if (reply instanceof ErrorReply && reply.code === 'TIMEOUT') this.#enterUnknown(pending);
     else this.#enter(pending, this.#cluster.scheduler.nowMs, kvReply(reply));
     this.#pending = this.#pending.filter((other) => !other.settled);
     if (this.#pending.length === 0) this.#later();
+  }
+
+  /** It may know no leader any more: perhaps another server does. */
+  #refused(): void {
+    this.notExecuted++;
+    if (this.#random.chance(0.5)) this.#server = this.#random.pick(this.#cluster.serving);
   }
 
   #enter(pending: Pending, returnMs: number, reply: KvReply | undefined): void {

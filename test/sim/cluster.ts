@@ -137,7 +137,10 @@ export class SimServer {
         openStream: (to, events) =>
           this.links?.openStream(to, events) ?? this.#cluster.simStreams.open(this.id, life, to, events),
       },
-      onConfiguration: ({ configuration }) => this.links?.setPeers(peersOf(configuration), new Set()),
+      onConfiguration: ({ configuration }) => {
+        const removed = this.replica?.configuration.configuration.removed ?? [];
+        this.links?.setPeers(peersOf(configuration), new Set(removed));
+      },
       onFatal,
       nameOf: (id) => `n${id}`,
       checkpoints: options.checkpoints ?? DEFAULT_CHECKPOINTS,
@@ -216,10 +219,12 @@ export class SimServer {
 
   #log(): Log {
     const { trace } = this.#cluster.options;
-    const line = (event: string, fields?: object) =>
+    const line = (event: string, fields?: object) => {
+      this.#cluster.onLog(this, event, fields);
       trace?.(
         `${this.#cluster.scheduler.nowMs.toFixed(2)} n${this.id} ${event} ${JSON.stringify(fields ?? {})}`,
       );
+    };
     return { debug: line, verbose: line, notice: line, warning: line };
   }
 }
@@ -245,6 +250,8 @@ export class Cluster {
   readonly simStreams: SimStreams;
   /** Sees every message before it leaves. */
   onSend: (from: NodeId, to: NodeId, message: PeerMessage) => void = () => {};
+  /** Sees every line that a server logs. */
+  onLog: (server: SimServer, event: string, fields?: object) => void = () => {};
 
   constructor(options: ClusterOptions) {
     this.options = options;
@@ -264,6 +271,14 @@ export class Cluster {
 
   server(id: NodeId): SimServer {
     return this.servers.find((server) => server.id === id)!;
+  }
+
+  /** Where clients go: to those that belong to somebody, if there are any. */
+  get serving(): readonly SimServer[] {
+    const serving = this.servers.filter(
+      ({ replica }) => (replica?.raft.configuration.members.length ?? 1) > 0,
+    );
+    return serving.length > 0 ? serving : this.servers;
   }
 
   /** A server with an empty disk, not started, that no member knows. */

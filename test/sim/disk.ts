@@ -51,6 +51,7 @@ interface Operation {
 
 export class SimDisk {
   readonly files = new Map<string, Uint8Array>();
+  readonly #directories = new Set<string>();
   readonly faults: DiskFaults;
   /** Reads that were bad, for tests that want some. */
   badReads = 0;
@@ -157,7 +158,11 @@ export class SimDisk {
       if (this.#random.chance(0.5)) act();
     };
     return {
-      makeDirectory: () => later(() => {}),
+      makeDirectory: (path) =>
+        later(
+          () => this.#makeDirectory(path),
+          maybe(() => this.#makeDirectory(path)),
+        ),
       list: (path) => later(() => this.#list(path)),
       readFile: (path) =>
         later(() => {
@@ -166,8 +171,8 @@ export class SimDisk {
         }),
       replaceFile: (path, content) =>
         later(
-          () => this.#make(path, content.slice()),
-          () => this.#makeSome(path, content.slice()),
+          () => this.#make(path, Uint8Array.from(content)),
+          () => this.#makeSome(path, Uint8Array.from(content)),
         ),
       removeFile: (path) =>
         later(
@@ -188,13 +193,24 @@ export class SimDisk {
     };
   }
 
+  /** With its parents. */
+  #makeDirectory(path: string): void {
+    for (let at = path; at !== ''; at = parentOf(at)) this.#directories.add(at);
+  }
+
+  #hasParent(path: string): boolean {
+    return parentOf(path) === '' || this.#directories.has(parentOf(path));
+  }
+
   #make(path: string, content: Uint8Array): void {
+    if (!this.#hasParent(path)) throw new Error(`no such directory: ${parentOf(path)}`);
     this.files.set(path, content);
     this.files.delete(`${path}.tmp`);
   }
 
   /** A file is written under a temporary name, and is whole before it is given its own. */
   #makeSome(path: string, content: Uint8Array): void {
+    if (!this.#hasParent(path)) return;
     const outcome = this.#random.pick(['whole', 'whole', 'some', 'none']);
     if (outcome === 'whole' && !this.faults.full) this.#make(path, content);
     if (outcome === 'some') {
@@ -203,16 +219,31 @@ export class SimDisk {
   }
 
   #list(path: string): string[] {
-    const names = [...this.files.keys()].filter((name) => name.startsWith(`${path}/`));
-    return names.map((name) => name.slice(path.length + 1)).sort();
+    const all = [...this.files.keys(), ...this.#directories];
+    const below = all.filter((each) => parentOf(each) === path);
+    return below.map((each) => each.slice(path.length + 1)).sort();
   }
 
   #logFile(content: Uint8Array, life: Life): LogFile {
+    let [writing, closed, underWay] = [false, false, 0];
+    let onIdle: (() => void) | undefined;
+    const isInside = (offset: number, length: number) => offset >= 0 && offset + length <= content.length;
+    const begin = () => {
+      assert(!closed, 'the file is open');
+      underWay++;
+    };
+    const end = () => {
+      underWay--;
+      if (underWay === 0) onIdle?.();
+    };
     return {
       bytes: content.length,
       write: (offset, chunks, done) => {
+        assert(!writing, 'one write at a time');
         const bytes = new Uint8Array(Buffer.concat(chunks));
-        assert(offset + bytes.length <= content.length, 'a write fits the file', offset, bytes.length);
+        assert(isInside(offset, bytes.length), 'a write lies inside the file', offset, bytes.length);
+        begin();
+        writing = true;
         const write = { content, offset, bytes };
         const operation = { tear: () => this.#writeSome(write, this.#random.pick([0, 0.5, 1])) };
         this.#underWay.add(operation);
@@ -220,6 +251,8 @@ export class SimDisk {
         if (this.#random.chance(0.3)) this.#writeSome(write, 0.5);
         const finish = () => {
           this.#underWay.delete(operation);
+          writing = false;
+          end();
           if (this.faults.failNextWrite) {
             this.faults.failNextWrite = false;
             // Nobody knows what is there now.
@@ -232,11 +265,26 @@ export class SimDisk {
         this.#scheduler.after(this.#latencyMs(), life, finish, true);
       },
       read: (offset, length, done) => {
-        assert(offset + length <= content.length, 'a read lies in the file', offset, length);
-        const run = () => done(null, this.#returned(content, offset, length));
+        assert(isInside(offset, length), 'a read lies inside the file', offset, length);
+        begin();
+        const run = () => {
+          end();
+          done(null, this.#returned(content, offset, length));
+        };
         this.#scheduler.after(this.#latencyMs() / 4, life, run, true);
       },
-      close: async () => {},
+      close: () => {
+        assert(!closed, 'a file is closed once');
+        closed = true;
+        return new Promise((resolve) => {
+          onIdle = resolve;
+          if (underWay === 0) resolve();
+        });
+      },
     };
   }
+}
+
+function parentOf(path: string): string {
+  return path.slice(0, Math.max(0, path.lastIndexOf('/')));
 }

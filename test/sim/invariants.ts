@@ -1,17 +1,22 @@
 /**
  * What must hold in every state of every cluster, checked after every event. The first six are figure 3 of the paper
- * and its proofs; the rest is what a server must never do.
+ * and its proofs; the rest is what a server must never do. Those of the members are in configuration-invariants.ts.
  */
 
+import type { KvStateMachine } from '../../src/kv/state-machine.ts';
 import { assert } from '../../src/lib/assert.ts';
 import { crc32 } from '../../src/lib/checksum.ts';
+import { type Configuration, NO_CONFIGURATION } from '../../src/raft/configuration.ts';
 import type { NodeId } from '../../src/raft/types.ts';
 import type { PeerMessage } from '../../src/server/peer-message.ts';
 import type { Cluster, SimServer } from './cluster.ts';
+import { ConfigurationInvariants } from './configuration-invariants.ts';
 import type { Life } from './scheduler.ts';
 
 interface Seen {
   life: Life | undefined;
+  stateMachine: KvStateMachine | undefined;
+  configuration: Configuration;
   term: number;
   commitIndex: number;
   appliedIndex: number;
@@ -28,11 +33,14 @@ export class Invariants {
   /** By index and term: the checksum of what the entry holds, and the term of the one before. */
   readonly #entries = new Map<string, string>();
   readonly #hashes = new Map<number, string>();
-  readonly #seen: Seen[];
+  readonly #seen = new WeakMap<SimServer, Seen>();
+  readonly configurations: ConfigurationInvariants;
+  /** States that began with a snapshot; and those of them, and of restarts, that no other could be compared with. */
+  readonly counts = { installs: 0, compared: 0, incomparable: 0 };
 
   constructor(cluster: Cluster) {
     this.#cluster = cluster;
-    this.#seen = cluster.servers.map(() => unseen(undefined));
+    this.configurations = new ConfigurationInvariants(cluster);
   }
 
   /** "A server votes for at most one candidate in a term" (§5.2), whatever happens to it in between. */
@@ -46,22 +54,29 @@ export class Invariants {
   }
 
   check(): void {
-    for (const [i, server] of this.#cluster.servers.entries()) {
+    for (const server of this.#cluster.servers) {
       if (server.replica === undefined) continue;
-      if (this.#seen[i]!.life !== server.life) this.#seen[i] = unseen(server.life);
-      this.#checkServer(server, this.#seen[i]!);
+      let seen = this.#seen.get(server);
+      if (seen?.life !== server.life) {
+        seen = unseen(server.life);
+        this.#seen.set(server, seen);
+      }
+      this.#checkServer(server, seen!);
     }
   }
 
   #checkServer(server: SimServer, seen: Seen): void {
     const { raft, stateMachine } = server.replica!;
     const { log } = raft;
+    if (stateMachine !== seen.stateMachine) this.#checkNewState(server, seen.stateMachine !== undefined);
+    seen.stateMachine = stateMachine;
     if (raft.role === 'leader' && (raft.term !== seen.term || this.#leaders.get(raft.term) !== server.id)) {
       this.#checkLeader(server);
     }
     assert(raft.term >= seen.term, 'terms never go back', server.id, raft.term, seen.term);
     seen.term = raft.term;
-    if (log.lastIndex !== seen.lastIndex || log.lastTerm !== seen.lastTerm) this.#checkTail(server);
+    const grew = log.lastIndex !== seen.lastIndex || log.lastTerm !== seen.lastTerm;
+    if (grew) this.#checkTail(server);
     seen.lastIndex = log.lastIndex;
     seen.lastTerm = log.lastTerm;
     assert(
@@ -71,7 +86,14 @@ export class Invariants {
       log.commitIndex,
     );
     if (log.commitIndex > seen.commitIndex) this.#checkCommitted(server, seen.commitIndex);
+    if (raft.role === 'leader') {
+      if (log.commitIndex > seen.commitIndex) {
+        this.configurations.checkCounted(server, log.commitIndex, seen.configuration);
+      }
+      if (grew) this.configurations.checkPending(server, this.committedTerms.length - 1);
+    }
     seen.commitIndex = log.commitIndex;
+    seen.configuration = raft.configuration;
     const { appliedIndex } = stateMachine;
     assert(appliedIndex >= seen.appliedIndex, 'applied never goes back', server.id, appliedIndex);
     assert(appliedIndex <= log.stableIndex, 'what is applied is on the disk', server.id, appliedIndex);
@@ -91,7 +113,8 @@ export class Invariants {
       server.id,
     );
     this.#leaders.set(term, server.id);
-    for (let index = log.compactedIndex + 1; index < this.committedTerms.length; index++) {
+    this.configurations.elected(server);
+    for (let index = log.compactedIndex; index < this.committedTerms.length; index++) {
       const held = log.termAt(index);
       // Entries committed in this very term are the leader's own.
       assert(
@@ -131,6 +154,24 @@ export class Invariants {
       );
       this.committedTerms[index] = term;
     }
+    const from = Math.max(before, log.compactedIndex) + 1;
+    if (from > log.commitIndex) return;
+    for (const entry of log.slice(from, Number.MAX_SAFE_INTEGER, log.commitIndex) ?? []) {
+      this.configurations.committed(entry);
+    }
+  }
+
+  /** After a restart, or when a snapshot has taken the place of the state: it is the one that somebody had at its index. */
+  #checkNewState(server: SimServer, installed: boolean): void {
+    const { stateMachine, configuration } = server.replica!;
+    this.configurations.applied(configuration);
+    const { appliedIndex } = stateMachine;
+    if (installed) this.counts.installs++;
+    if (appliedIndex === 0) return;
+    const known = this.#hashes.get(appliedIndex);
+    if (known === undefined) this.counts.incomparable++;
+    else this.counts.compared++;
+    this.#checkState(server);
   }
 
   #checkState(server: SimServer): void {
@@ -148,5 +189,6 @@ export class Invariants {
 }
 
 function unseen(life: Life | undefined): Seen {
-  return { life, term: 0, commitIndex: 0, appliedIndex: 0, lastIndex: 0, lastTerm: 0 };
+  const zero = { term: 0, commitIndex: 0, appliedIndex: 0, lastIndex: 0, lastTerm: 0 };
+  return { life, stateMachine: undefined, configuration: NO_CONFIGURATION, ...zero };
 }

@@ -86,7 +86,7 @@ export class SessionClient implements SwarmClient {
   }
 
   #request(request: Request, done: (reply: Reply | undefined) => void): void {
-    call(this.#cluster, this.#random.pick(this.#cluster.servers), request, done);
+    call(this.#cluster, this.#random.pick(this.#cluster.serving), request, done);
   }
 
   #requestOf({ seq, key, token, inTransaction }: Write): Request {

@@ -36,11 +36,20 @@ interface Write {
   readonly tear: () => void;
 }
 
+/** Besides those of the disk below it. */
+export interface StoreFaults {
+  /** The next batch fails, once, and nothing of it is written. */
+  failNextBatch: boolean;
+  /** It alone is that much slower; the log on the same disk is not. */
+  stallMs: number;
+}
+
 export class SimStore {
+  readonly faults: StoreFaults = { failNextBatch: false, stallMs: 0 };
   readonly #entries = new Map<string, Uint8Array>();
   readonly #scheduler: Scheduler;
   readonly #random: SimRandom;
-  readonly #faults: DiskFaults;
+  readonly #diskFaults: DiskFaults;
   /** The first is under way. */
   #writes: Write[] = [];
   #onIdle: (() => void)[] = [];
@@ -48,7 +57,7 @@ export class SimStore {
   constructor(scheduler: Scheduler, random: SimRandom, faults: DiskFaults) {
     this.#scheduler = scheduler;
     this.#random = random;
-    this.#faults = faults;
+    this.#diskFaults = faults;
   }
 
   get size(): number {
@@ -61,6 +70,17 @@ export class SimStore {
     this.#onIdle = [];
   }
 
+  /** A bit of a value that is durably stored flips for good. Its key; undefined when there is none. */
+  rot(): string | undefined {
+    const keys = [...this.#entries].filter(([, value]) => value.length > 0).map(([key]) => key);
+    if (keys.length === 0) return undefined;
+    const key = this.#random.pick(keys.sort());
+    const value = this.#entries.get(key)!.slice();
+    value[this.#random.below(value.length)]! ^= 1 << this.#random.below(8);
+    this.#entries.set(key, value);
+    return key;
+  }
+
   #apply(changes: readonly Change[]): void {
     for (const [key, value] of changes) {
       if (value === undefined) this.#entries.delete(key);
@@ -70,7 +90,8 @@ export class SimStore {
 
   open(life: Life): Store {
     const later = (run: () => void) => {
-      this.#scheduler.after(0.02 + this.#random.exponential(0.2) + this.#faults.stallMs, life, run, true);
+      const stallMs = this.#diskFaults.stallMs + this.faults.stallMs;
+      this.#scheduler.after(0.02 + this.#random.exponential(0.2) + stallMs, life, run, true);
     };
     const next = () => {
       const write = this.#writes[0];
@@ -145,7 +166,11 @@ export class SimStore {
         submit({
           done,
           act: () => {
-            if (this.#faults.full) return new DiskFullError('no room for the batch');
+            if (this.#diskFaults.full) return new DiskFullError('no room for the batch');
+            if (this.faults.failNextBatch) {
+              this.faults.failNextBatch = false;
+              return new Error('input/output error');
+            }
             this.#apply(changes);
             return null;
           },

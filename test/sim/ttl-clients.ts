@@ -68,7 +68,7 @@ export class TtlClient implements SwarmClient {
     this.#random = cluster.random.split();
     this.#untilMs = work.untilMs;
     this.#pauseMeanMs = work.pauseMeanMs;
-    this.#server = this.#random.pick(cluster.servers);
+    this.#server = this.#random.pick(cluster.serving);
     this.#later();
   }
 
@@ -90,7 +90,7 @@ export class TtlClient implements SwarmClient {
       return;
     }
     // Another server has another clock.
-    if (this.#random.chance(0.5)) this.#server = this.#random.pick(this.#cluster.servers);
+    if (this.#random.chance(0.5)) this.#server = this.#random.pick(this.#cluster.serving);
     const callMs = this.#cluster.scheduler.nowMs;
     const op = this.#generate();
     call(this.#cluster, this.#server, { kind: 'command', argv: argvOf(op) }, (reply) => {

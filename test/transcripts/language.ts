@@ -137,14 +137,9 @@ export class Transcript {
       case 'mend':
         return cores.mend(id, second);
       case 'disconnect':
+        return cores.disconnect(id);
       case 'connect':
-        for (const other of cores.cores.keys()) {
-          for (const [from, to] of [[id, other] as const, [other, id] as const]) {
-            if (name === 'connect') cores.mend(from, to);
-            else cores.cut(from, to);
-          }
-        }
-        return;
+        return cores.connect(id);
       case 'status':
         return this.#each(args.words[0] ?? 'all', (one) => this.#status(one));
       case 'log':
