@@ -26,7 +26,10 @@ export interface Transport {
 }
 
 /** What the host does with the log on disk; `Wal` is the one there is. */
-export type HostLog = Pick<Wal, 'save' | 'read' | 'compact' | 'busySinceMs'>;
+export type HostLog = Pick<Wal, 'save' | 'read' | 'compact' | 'busySinceMs' | 'bytes' | 'keepBytes'>;
+
+/** For a follower that is being sent a snapshot the log may grow to so many times what is kept else; not more. */
+const HELD_LOG_FACTOR = 16;
 
 export interface RaftHostOptions {
   readonly clock: Clock;
@@ -229,12 +232,14 @@ export class RaftHost {
   }
 
   #compact({ raft, checkpointedIndex, heldIndex }: Replica): void {
+    const { wal } = this.#options;
+    const mayHold = wal.bytes <= HELD_LOG_FACTOR * wal.keepBytes;
     const needs = {
       checkpointedIndex,
       matchedIndex: raft.allMatchedIndex,
-      heldIndex: heldIndex?.() ?? Number.POSITIVE_INFINITY,
+      heldIndex: mayHold && heldIndex !== undefined ? heldIndex() : Number.POSITIVE_INFINITY,
     };
-    const begin = this.#options.wal.compact(raft.group, needs);
+    const begin = wal.compact(raft.group, needs);
     if (begin > raft.log.compactedIndex) raft.compacted(begin);
   }
 

@@ -385,10 +385,11 @@ class Server implements RunningServer, ServerContext {
     this.#env.log.notice('stopped');
   }
 
-  /** Nobody waits for an answer, and another server leads. */
+  /** Nobody waits for an answer, and another server leads if any other can. */
   #drained(): boolean {
     if (this.#connections.size > 0) return false;
-    return this.members.length === 1 || this.replica.raft.role !== 'leader';
+    const { role, configuration } = this.replica.raft;
+    return configuration.voters.length <= 1 || role !== 'leader';
   }
 
   #pause(ms: number): Promise<void> {
