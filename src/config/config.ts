@@ -44,6 +44,7 @@ export type DebugCommand = 'no' | 'yes' | 'local';
 const BY_NAME: ReadonlyMap<string, Directive> = new Map(DIRECTIVES.map((each) => [each.name, each]));
 const PORT_MAX = 65_535;
 const HEARTBEATS_PER_ELECTION_MIN = 3;
+const LOOPBACK = '127.0.0.1';
 
 export class Config {
   /** The path of the file that was read; empty when there was none. */
@@ -113,11 +114,19 @@ export class Config {
     };
   }
 
-  /** An address that all interfaces share is no address to be reached at. */
+  /** Whether the host that `announced` says is known: bound to all interfaces, it is a guess unless something names it. */
+  get hostIsKnown(): boolean {
+    return this.#text('cluster-announce-ip') !== '' || this.#ownEntry() !== undefined || this.#bindsOneHost;
+  }
+
+  get #bindsOneHost(): boolean {
+    return this.bind[0] !== '0.0.0.0' && this.bind[0] !== '::';
+  }
+
   #reachableHost(entry: MemberAddress | undefined): string {
-    const bound = this.bind[0]!;
-    if (this.isGiven('bind') && bound !== '0.0.0.0' && bound !== '::') return bound.toLowerCase();
-    return entry?.host ?? (bound === '0.0.0.0' || bound === '::' ? '127.0.0.1' : bound.toLowerCase());
+    const bound = this.#bindsOneHost ? this.bind[0]!.toLowerCase() : undefined;
+    if (this.isGiven('bind') && bound !== undefined) return bound;
+    return entry?.host ?? bound ?? LOOPBACK;
   }
 
   /** Where it listens for the other servers; 0: there is no room for such a port. */

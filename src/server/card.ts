@@ -2,7 +2,8 @@
  * What servers tell each other before one is let into a cluster: the card that a server shows to visitors, the invitation,
  * and the answer to it. They travel in a visit (peer-visit.ts), sealed by the secret that both know.
  *
- *   card         format u8 | cluster id text | id u64 | state u8 | has data u8 | members u32 | description text
+ *   card         format u8 | cluster id text | id u64 | state u8 | has data u8 | members u32 | description text |
+ *                host is known u8
  *   invitation   format u8 | cluster id text | id u64
  *   answer       format u8 | why not, or nothing: text
  */
@@ -22,6 +23,8 @@ export interface Card {
   readonly members: number;
   /** See member.ts. */
   readonly description: string;
+  /** The host in the description is more than a guess. */
+  readonly hostIsKnown: boolean;
 }
 
 export interface Invitation {
@@ -34,7 +37,8 @@ const FORMAT = 1;
 const STATES: readonly CardState[] = ['alone', 'joining', 'member', 'removed'];
 const CLUSTER_ID = /^[0-9a-f]{40}$/;
 
-export function encodeCard({ clusterId, id, state, hasData, members, description }: Card): Uint8Array {
+export function encodeCard(card: Card): Uint8Array {
+  const { clusterId, id, state, hasData, members, description, hostIsKnown } = card;
   const out = begin();
   out.text(clusterId);
   out.u64(id);
@@ -42,6 +46,7 @@ export function encodeCard({ clusterId, id, state, hasData, members, description
   out.u8(hasData ? 1 : 0);
   out.u32(members);
   out.text(description);
+  out.u8(hostIsKnown ? 1 : 0);
   return out.copy();
 }
 
@@ -50,10 +55,11 @@ export function decodeCard(bytes: Uint8Array): Card {
   const reader = readerOf(bytes);
   const [clusterId, id, state] = [reader.text(), reader.u64(), STATES[reader.u8()]];
   const [hasData, members, description] = [reader.u8() === 1, reader.u32(), reader.text()];
+  const hostIsKnown = reader.u8() === 1;
   if (state === undefined || !CLUSTER_ID.test(clusterId) || !isDescription(description)) {
     throw new MalformedError('a card that makes no sense');
   }
-  return { clusterId, id, state, hasData, members, description };
+  return { clusterId, id, state, hasData, members, description, hostIsKnown };
 }
 
 export function encodeInvitation({ clusterId, id }: Invitation): Uint8Array {

@@ -16,8 +16,8 @@ export interface JoinOptions {
   readonly network: Network;
   /** Of a member, for clients. */
   readonly address: Address;
-  /** Where the members find this server. */
-  readonly own: { readonly host: string; readonly port: number; readonly peerPort: number };
+  /** Where the members find this server; without a host, where its connections come from. */
+  readonly own: { readonly host: string | undefined; readonly port: number; readonly peerPort: number };
   /** What the member asks of its clients; empty: nothing. */
   readonly password: string;
   /** Whether this server is in a cluster by now. */
@@ -51,16 +51,19 @@ export class Join {
   #try(): void {
     if (this.#stopped || this.#options.isMember()) return;
     const { network, address, password, own, clock } = this.#options;
-    const requests = [['CLUSTER', 'MEET', own.host, `${own.port}`, `${own.peerPort}`]];
-    if (password !== '') requests.unshift(['AUTH', password]);
+    const asked = password === '' ? 1 : 2;
+    const requests = (): string => {
+      const meet = ['CLUSTER', 'MEET', own.host ?? connection.local.host, `${own.port}`, `${own.peerPort}`];
+      return (asked === 1 ? [meet] : [['AUTH', password], meet]).map(encodeRequest).join('');
+    };
     let answers = 0;
     const mine = () => this.#connection === connection;
     const decoder = new ReplyDecoder((reply) => {
       answers++;
-      if (mine()) this.#heard(reply, answers === requests.length);
+      if (mine()) this.#heard(reply, answers === asked);
     });
     const connection = network.connect(address, {
-      onConnect: () => connection.write(fromLatin1(requests.map(encodeRequest).join(''))),
+      onConnect: () => connection.write(fromLatin1(requests())),
       onData: (bytes) => {
         if (mine()) this.#decode(decoder, bytes);
       },

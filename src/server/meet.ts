@@ -14,7 +14,7 @@ import { MEMBERS_MAX } from '../raft/configuration.ts';
 import type { NodeId } from '../raft/types.ts';
 import { ErrorReply, OK, type Reply } from '../resp/reply.ts';
 import { type Card, decodeAnswer, decodeCard, encodeInvitation } from './card.ts';
-import { memberOf } from './member.ts';
+import { describeMember, memberOf } from './member.ts';
 import { changeError } from './membership-replies.ts';
 import type { Node } from './node.ts';
 import type { Visit, VisitError } from './peer-visit.ts';
@@ -51,7 +51,7 @@ export function meet(
       return done(refused(`${shown} speaks in a way that this server does not understand`));
     const reason = refusal(node, card, shown);
     if (reason !== undefined) return done(refused(reason));
-    letIn(node, { id: randomId(node, random), card, shown, visit }, done);
+    letIn(node, { id: randomId(node, random), card, host, shown, visit }, done);
   });
 }
 
@@ -84,12 +84,13 @@ function isGivenUp(node: Node, id: NodeId): boolean {
 
 function letIn(
   node: Node,
-  newcomer: { id: NodeId; card: Card; shown: string; visit: Visit },
+  newcomer: { id: NodeId; card: Card; host: string; shown: string; visit: Visit },
   done: (reply: Reply) => void,
 ): void {
-  const { id, card, shown, visit } = newcomer;
-  const { description } = card;
-  const { name } = memberOf(card);
+  const { id, card, host, shown, visit } = newcomer;
+  const self = memberOf(card);
+  const description = describeMember(card.hostIsKnown ? self : { ...self, host });
+  const { name } = self;
   const instead = node.members.find((member) => member.name === name)?.id;
   node.replica.changeMembers({ type: 'add', id, description, instead }, (outcome) => {
     if (outcome !== 'done') return done(changeError(outcome, name));

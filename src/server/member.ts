@@ -4,7 +4,7 @@
  */
 import type { MemberAddress } from '../config/members.ts';
 import { assert } from '../lib/assert.ts';
-import type { GroupMember } from '../raft/configuration.ts';
+import type { Configuration, GroupMember, MembershipChange } from '../raft/configuration.ts';
 import type { Member } from './context.ts';
 
 const FORM = /^([^=]+)=(?:\[([^\]]+)\]|([^:]+)):(\d+)@(\d+)$/;
@@ -19,7 +19,20 @@ export function memberOf({ id, description }: Pick<GroupMember, 'id' | 'descript
   return { id, name, host: ipv6 ?? host!, port: Number(port), peerPort: Number(peerPort) };
 }
 
-/** Whether a description from another server can be taken into the configuration. */
 export function isDescription(text: string): boolean {
   return text.length <= 512 && FORM.test(text);
+}
+
+/** Whether a change, from whichever server, keeps descriptions readable and names unique, and changes nobody's name. */
+export function isSound(configuration: Configuration, change: MembershipChange): boolean {
+  if (change.type !== 'add' && change.type !== 'describe') return true;
+  const { id, description } = change;
+  if (!isDescription(description)) return false;
+  const { name } = memberOf(change);
+  const present = configuration.member(id);
+  if (present !== undefined && memberOf(present).name !== name) return false;
+  const instead = change.type === 'add' ? change.instead : undefined;
+  return configuration.members.every(
+    (other) => other.id === id || other.id === instead || memberOf(other).name !== name,
+  );
 }

@@ -17,7 +17,7 @@ import { encodeCard } from './card.ts';
 import { DEFAULT_CHECKPOINTS } from './checkpointer.ts';
 import type { Member, PeerStatus } from './context.ts';
 import type { DataDirectory } from './data-directory.ts';
-import { describeMember, memberOf } from './member.ts';
+import { describeMember, isSound, memberOf } from './member.ts';
 import type { MetPeers } from './met-peers.ts';
 import type { Invited } from './peer-host.ts';
 import { PeerLinks } from './peer-links.ts';
@@ -138,6 +138,7 @@ export class Node {
       id,
       state: this.#cardState(),
       hasData,
+      hostIsKnown: this.#config.hostIsKnown,
       members: members.length,
       description,
     });
@@ -194,8 +195,11 @@ export class Node {
   /** The configuration is to have this server's address as it is. */
   #keepAddress(): void {
     this.#addressTimer = this.#env.clock.after(ADDRESS_EVERY_MS, () => {
-      const description = describeMember(this.#config.announced);
       const known = this.replica.configuration.configuration.member(this.id);
+      const { announced, hostIsKnown } = this.#config;
+      // What the others have found out is better than a guess.
+      const host = hostIsKnown || known === undefined ? announced.host : memberOf(known).host;
+      const description = describeMember({ ...announced, host });
       const moved = known !== undefined && known.description !== description;
       if (!moved || this.replica.raft.leaderId === NOBODY) return this.#keepAddress();
       this.#env.log.notice('tells the cluster its address', { before: known.description, now: description });
@@ -219,12 +223,13 @@ function makeLinks(
   const { directory, onInvitation } = options;
   const { clusterId, nodeId, name } = directory.identity;
   const { host, port, peerPort } = config.announced;
+  const advertised = { host: config.hostIsKnown ? host : '', port, peerPort };
   return new PeerLinks({
     env: config.tlsCluster ? { ...env, network: env.secure!.peers } : env,
     ...{ clusterId, id: nodeId, name, secret: config.clusterSecret },
     listen: { host: config.peerBind, port: config.peerPort },
     listenOptional: directory.founders.length === 1,
-    advertised: { host, port, peerPort },
+    advertised,
     ...{ peers: new Map(), fresh: directory.fresh, met },
     onMessages: (from, messages) => started.node?.replica.receive(from, messages),
     onUnreachable: (peer) => started.node?.replica.peerUnreachable(peer),
@@ -268,6 +273,7 @@ function startReplica(
       send: (peer, messages) => later.links?.send(peer, messages),
       openStream: (peer, events) => later.links!.openStream(peer, events),
     },
+    isSound,
     nameOf: (id) => started.node?.nameOf(id) ?? `${id}`,
     onConfiguration: (at) => started.node?.onConfiguration(at),
   });

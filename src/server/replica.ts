@@ -29,14 +29,13 @@ import { Wal } from '../raft/wal.ts';
 import type { Reply } from '../resp/reply.ts';
 import { type ObserverTarget, observe } from './apply-observer.ts';
 import type { Checkpointer, CheckpointLimits, CheckpointStatus } from './checkpointer.ts';
-import { type ChangeOutcome, MembershipRequests } from './membership-requests.ts';
+import { Membership } from './membership.ts';
 import type { PeerMessage, PeerTransport } from './peer-message.ts';
 import { Proposer } from './proposer.ts';
 import { type ReadQuery, Reads } from './reads.ts';
 import { configurationOf, ReplicaState } from './replica-state.ts';
 import type { OpenStream } from './snapshot-sender.ts';
 import { Snapshots } from './snapshots.ts';
-import { Takeover } from './takeover.ts';
 import { type Waiter, Writes } from './writes.ts';
 
 export interface ReplicaOptions {
@@ -63,6 +62,8 @@ export interface ReplicaOptions {
   readonly nameOf: (id: NodeId) => string;
   /** The disk failed or is corrupt: the process must end, after it has said so. */
   readonly onFatal: (error: Error) => void;
+  /** Whether a change of the members makes sense to the owner; whoever leads asks. */
+  readonly isSound?: (configuration: Configuration, change: MembershipChange) => boolean;
   /** Another configuration is in force, or the one in force has been applied here. */
   readonly onConfiguration?: (at: ConfigurationAt) => void;
   /** Clients that were held back may go on. */
@@ -76,8 +77,6 @@ const IDLE_TICK_MS = 1000;
 const REMOVE_EXPIRED_NAME = fromLatin1(REMOVE_EXPIRED);
 const TELL_DISK_FULL_EVERY_MS = 1000;
 const BELIEVE_DISK_FULL_MS = 4000;
-/** The leader tries for one; the election that follows may need a second. */
-const TAKEOVER_TIMEOUTS = 2;
 
 export class Replica {
   readonly raft: Raft;
@@ -91,8 +90,7 @@ export class Replica {
   readonly #machineOptions: KvOptions;
   #state: ReplicaState;
   #memoryBytesMax: number;
-  readonly #changes: MembershipRequests;
-  readonly #takeover: Takeover;
+  readonly #membership: Membership;
   readonly snapshots: Snapshots;
   /** A leader with a full disk says so again and again; it is believed for a while. */
   #leaderFullUntilMs = 0;
@@ -116,8 +114,7 @@ export class Replica {
     parts.observer.proposer = this.#proposer;
     parts.observer.writes = this.writes;
     this.#reads = this.#makeReads();
-    this.#changes = this.#makeChanges();
-    this.#takeover = new Takeover(env.clock, TAKEOVER_TIMEOUTS * options.limits.electionTimeoutMs);
+    this.#membership = this.#makeMembership();
     this.snapshots = this.#makeSnapshots();
     this.#host.add({
       raft: this.raft,
@@ -232,6 +229,18 @@ export class Replica {
     if (this.#idle) this.#wake();
   }
 
+  /** See `Membership.change`. */
+  changeMembers(...[change, done]: Parameters<Membership['change']>): void {
+    assert(!this.#stopped, 'a replica that runs takes changes of the members');
+    this.#membership.change(change, done);
+    if (this.#idle) this.#wake();
+  }
+
+  /** See `Membership.takeOver`. */
+  takeOver(...[how, done]: Parameters<Membership['takeOver']>): void {
+    this.#membership.takeOver(how, done);
+  }
+
   receive(from: NodeId, messages: readonly PeerMessage[]): void {
     if (this.#stopped) return;
     for (const message of messages) {
@@ -249,32 +258,10 @@ export class Replica {
         if (from === this.raft.leaderId) this.#hearDiskFull(message.full);
         return;
       case 'change':
-        return this.#peerChange(from, message.request, message.change);
+        return this.#membership.asked(from, message.request, message.change);
       case 'noChange':
-        return this.#changes.refused(message.request, message.reason);
+        return this.#membership.refused(message.request, message.reason);
     }
-  }
-
-  #peerChange(from: NodeId, request: number, change: MembershipChange): void {
-    const { group } = this.raft;
-    const proposed = this.#host.changeMembers(group, change);
-    if (proposed.accepted) return;
-    const { reason } = proposed;
-    this.#options.transport.send(from, [{ kind: 'noChange', group, request, reason }]);
-  }
-
-  /** Calls `done` when the change has been applied here, or with why it was not begun, or will not be known. */
-  changeMembers(change: MembershipChange, done: (outcome: ChangeOutcome) => void): void {
-    assert(!this.#stopped, 'a replica that runs takes changes of the members');
-    this.#changes.submit(change, done);
-    if (this.#idle) this.#wake();
-  }
-
-  /** Asks the leader for leadership, or by force the voters; `done`: whether this server, a voter, leads now. */
-  takeOver(how: 'asked' | 'forced', done: (leads: boolean) => void): void {
-    this.#takeover.wait(done);
-    if (how === 'asked') this.#host.requestLeadership(this.raft.group);
-    else this.#host.forceElection(this.raft.group);
   }
 
   #step(message: Message): void {
@@ -320,7 +307,7 @@ export class Replica {
     this.#checkpointer.begin();
     await this.#state.retire();
     await this.#wal.close();
-    this.#takeover.settle(false);
+    this.#membership.stop();
     this.writes.giveUp();
     this.#reads.giveUp();
   }
@@ -384,16 +371,13 @@ export class Replica {
     );
   }
 
-  #makeChanges(): MembershipRequests {
-    const { commandTimeoutMs, transport, id, group } = this.#options;
-    return new MembershipRequests({
-      ...{ clock: this.#env.clock, random: this.#env.random, timeoutMs: commandTimeoutMs, id },
-      leaderId: () => this.raft.leaderId,
+  #makeMembership(): Membership {
+    const { commandTimeoutMs, transport, isSound } = this.#options;
+    return new Membership({
+      ...{ clock: this.#env.clock, random: this.#env.random, timeoutMs: commandTimeoutMs, transport },
+      ...{ raft: this.raft, host: this.#host },
       configuration: () => this.configuration.configuration,
-      propose: (change) => this.#host.changeMembers(group, change),
-      ask: (leader, request, change) => {
-        transport.send(leader, [{ kind: 'change', group, request, change }]);
-      },
+      isSound: isSound ?? (() => true),
     });
   }
 
@@ -446,7 +430,7 @@ export class Replica {
     }
     this.writes.leaderChanged(leaderId);
     const { term } = this.raft;
-    if (this.raft.role === 'leader') this.#takeover.settle(true);
+    this.#membership.leaderChanged();
     if (leaderId === NOBODY) this.#env.log.notice('there is no leader', { term });
     else if (leaderId === this.raft.id) this.#env.log.notice('became leader', { term });
     else this.#env.log.notice('follows a leader', { term, leader: this.#options.nameOf(leaderId) });
@@ -458,17 +442,17 @@ export class Replica {
   }
 
   #configurationChanged(at: ConfigurationAt): void {
-    this.#changes.applied();
+    this.#membership.configurationApplied();
     this.#options.onConfiguration?.(at);
   }
 
   #tick(): void {
-    this.#changes.tick();
+    this.#membership.tick();
     this.writes.tick();
     this.#reads.tick();
     this.#checkpointer.consider();
     this.#noticeDiskFull();
-    this.#idle = this.writes.idle && this.#reads.idle && this.#changes.idle;
+    this.#idle = this.writes.idle && this.#reads.idle && this.#membership.idle;
     this.#ticker = this.#env.clock.after(this.#idle ? IDLE_TICK_MS : TICK_MS, () => this.#tick());
   }
 

@@ -261,7 +261,8 @@ class Server implements RunningServer, ServerContext {
     const { config, clock, log } = this;
     const { network, secure } = this.#env;
     return new Join({
-      ...{ clock, log, address, own: config.announced, password: config.requirepass },
+      ...{ clock, log, address, password: config.requirepass },
+      own: { ...config.announced, ...(config.hostIsKnown ? {} : { host: undefined }) },
       network: config.port === 0 ? secure!.clients : network,
       isMember: () => !this.node.joining,
       onRefused: this.#onFatal,
