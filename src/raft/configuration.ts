@@ -44,7 +44,7 @@ export type MembershipChange =
   | { readonly type: 'describe'; readonly id: NodeId; readonly description: string };
 
 /** Why a change makes no sense for a configuration. */
-export type ChangeRefusal = 'unknown' | 'already' | 'removed' | 'lastVoter' | 'unchanged';
+export type ChangeRefusal = 'unknown' | 'already' | 'removed' | 'lastVoter' | 'unchanged' | 'tooMany';
 
 const FORMAT = 1;
 const ROLES: readonly MemberRole[] = ['voter', 'learner', 'incoming', 'outgoing'];
@@ -149,6 +149,7 @@ export class Configuration {
 
   #withNewcomer(change: MembershipChange & { type: 'add' }): Configuration | ChangeRefusal {
     if (this.removed.includes(change.id)) return 'removed';
+    if (this.members.length >= MEMBERS_MAX) return 'tooMany';
     const { id, description, instead } = change;
     if (instead !== undefined && this.member(instead)?.role !== 'learner') return 'unknown';
     const rest = instead === undefined ? this : this.#without([instead]);

@@ -1,4 +1,4 @@
-/** When a server without news of a leader asks for an election (§5.2): at a random time, so that servers seldom ask at once. */
+/** When a server without news of a leader asks for an election (§5.2): at a random time, so that few ask at once. */
 import type { Random } from '../lib/env.ts';
 
 export class ElectionTimer {

@@ -190,7 +190,7 @@ export class RaftHost {
     return true;
   }
 
-  /** After `suspend`. With `restored`, the state machine is another one: that of a snapshot of a leader, durably in the store. */
+  /** After `suspend`. With `restored`, the state machine is another one: that of a leader's snapshot, in the store. */
   resume(
     group: GroupId,
     restored?: {

@@ -283,6 +283,8 @@ export class Leader {
   /** Asks `target`, a voter to stay, to take over once it has the whole log; proposals are refused meanwhile. */
   transferTo(target: NodeId): void {
     assert(this.#followers.has(target), 'leadership goes to another voter', target);
+    // Asked again, it does not begin anew: proposals would be refused for as long as somebody asks.
+    if (this.transferTarget !== NOBODY) return;
     this.transferTarget = target;
     this.#transferAsked = false;
     this.#transferDeadlineMs = this.#raft.nowMs + this.#raft.limits.electionTimeoutMs;

@@ -57,8 +57,9 @@ export class Raft {
   term: number;
   votedFor: NodeId;
   leaderId: NodeId = NOBODY;
+  /** While this server leads. */
+  leader: Leader | undefined;
   nowMs: number;
-  #leader: Leader | undefined;
   #votes: Votes;
   /** When a leader of this term was heard last. */
   #leaderContactMs = Number.NEGATIVE_INFINITY;
@@ -75,7 +76,7 @@ export class Raft {
   #ownVoteToken = 0;
   #applyingTo: number;
   readonly #pendingReads: PendingReads;
-  readonly #forced: boolean;
+  #forced: boolean;
 
   constructor(options: RaftOptions) {
     checkLimits(options.limits);
@@ -115,13 +116,9 @@ export class Raft {
     return configurationIndex === this.log.configuration.index ? index : 0;
   }
 
-  get leader(): Leader | undefined {
-    return this.#leader;
-  }
-
   /** When `tick` is due, if nothing happens before. */
   get deadlineMs(): number {
-    if (this.#leader !== undefined) return this.#leader.heartbeatDueMs;
+    if (this.leader !== undefined) return this.leader.heartbeatDueMs;
     if (this.#pendingReads.size === 0) return this.#electionTimer.dueMs;
     return Math.min(this.#electionTimer.dueMs, this.nowMs + this.limits.heartbeatIntervalMs);
   }
@@ -130,12 +127,12 @@ export class Raft {
   tick(nowMs: number): void {
     assert(nowMs >= this.nowMs, 'time never goes back', nowMs, this.nowMs);
     this.nowMs = nowMs;
-    if (this.#leader === undefined) {
+    if (this.leader === undefined) {
       this.#askAgainForReads();
       if (nowMs >= this.#electionTimer.dueMs) this.#electionTimeout();
       return;
     }
-    if (!this.#leader.hearsMajority() || this.#diskStalled) this.#becomeFollower(this.term, NOBODY);
+    if (!this.leader.hearsMajority() || this.#diskStalled) this.#becomeFollower(this.term, NOBODY);
   }
 
   /** The disk has (not) finished a write for so long that this server should not lead. */
@@ -144,7 +141,7 @@ export class Raft {
   }
 
   propose(data: Uint8Array): Proposed {
-    const leader = this.#leader;
+    const leader = this.leader;
     if (leader === undefined) return { accepted: false, reason: 'not-leader' };
     if (leader.transferTarget !== NOBODY) return { accepted: false, reason: 'transferring' };
     if (!leader.admits(data.length)) return { accepted: false, reason: 'full' };
@@ -159,14 +156,14 @@ export class Raft {
    */
   read(): number {
     const context = this.#pendingReads.add();
-    if (this.#leader !== undefined) this.#leader.requestRead({ from: this.id, context });
+    if (this.leader !== undefined) this.leader.requestRead({ from: this.id, context });
     else this.#askAgainForReads();
     return context;
   }
 
   /** Hands leadership to `to`; nothing happens unless this server leads and `to` is another voter, to stay. */
   transferLeadership(to: NodeId): void {
-    if (to !== this.id && this.configuration.staysVoter(to)) this.#leader?.transferTo(to);
+    if (to !== this.id && this.configuration.staysVoter(to)) this.leader?.transferTo(to);
   }
 
   /** Asks whoever leads to hand leadership to this server, a voter. */
@@ -182,21 +179,21 @@ export class Raft {
   }
 
   changeMembers(change: MembershipChange): ChangeProposed {
-    return this.#leader?.changeMembers(change) ?? { accepted: false, reason: 'not-leader' };
+    return this.leader?.changeMembers(change) ?? { accepted: false, reason: 'not-leader' };
   }
 
   /** A message to `peer` could not be sent. */
   unreachable(peer: NodeId): void {
-    this.#leader?.unreachable(peer);
+    this.leader?.unreachable(peer);
   }
 
   fetched(to: NodeId, entries: readonly Entry[]): void {
-    this.#leader?.fetched(to, entries);
+    this.leader?.fetched(to, entries);
   }
 
   /** The transfer of a snapshot to `to` has ended; `index`: the last entry in it, undefined when it failed. */
   snapshotEnded(to: NodeId, index: number | undefined): void {
-    this.#leader?.snapshotEnded(to, index);
+    this.leader?.snapshotEnded(to, index);
   }
 
   /** The state machine has taken over a snapshot of a leader, durably; nothing is being applied. */
@@ -213,7 +210,7 @@ export class Raft {
     this.#persistedToken = token;
     this.log.saved(token);
     if (this.role === 'candidate' && token >= this.#ownVoteToken) this.#countVote(this.id, true);
-    this.#leader?.advanceCommit();
+    this.leader?.advanceCommit();
   }
 
   applied(index: number): void {
@@ -228,7 +225,7 @@ export class Raft {
 
   /** What the turn has brought about. The caller must do all of it. */
   ready(): Ready {
-    if (this.#leader !== undefined) this.#lead(this.#leader);
+    if (this.leader !== undefined) this.#lead(this.leader);
     return { save: this.#takeSave(), ...this.out.take() };
   }
 
@@ -294,14 +291,14 @@ export class Raft {
       case 'AppendEntries':
         return this.#appendEntries(m);
       case 'AppendEntriesResponse':
-        return this.#leader?.appendEntriesResponse(m);
+        return this.leader?.appendEntriesResponse(m);
       case 'Heartbeat':
         return this.#heartbeat(m);
       case 'HeartbeatResponse':
-        return this.#leader?.heartbeatResponse(m);
+        return this.leader?.heartbeatResponse(m);
       case 'ReadIndex':
         if (this.configuration.member(m.from) === undefined) return;
-        return this.#leader?.requestRead({ from: m.from, context: m.context });
+        return this.leader?.requestRead({ from: m.from, context: m.context });
       case 'ReadIndexResponse':
         return this.#readAnswered(m.context, m.index);
       case 'TransferLeadership':
@@ -329,7 +326,7 @@ export class Raft {
     const asksForVote = m.type === 'PreVote' || m.type === 'RequestVote';
     const transfer = m.type === 'RequestVote' && m.leadershipTransfer;
     // A server that just heard a leader helps nobody to depose it: it may be the asker that is cut off. (thesis 4.2.3)
-    if (asksForVote && !transfer && this.#leaderIsAlive()) return false;
+    if (asksForVote && !transfer && this.leaderIsAlive()) return false;
     // A pre-vote is about a term to come, which begins only with the real election.
     if (m.type === 'PreVote') return true;
     if (m.type === 'PreVoteResponse' && m.voteGranted) return m.term === this.term + 1;
@@ -340,7 +337,7 @@ export class Raft {
 
   #leaderIsAlive(): boolean {
     if (this.leaderId === this.id) return true;
-    return this.leaderId !== NOBODY && this.nowMs - this.#leaderContactMs < this.limits.electionTimeoutMs;
+    return this.leaderId !== NOBODY && this.nowMs - this.leaderContactMs < this.limits.electionTimeoutMs;
   }
 
   #to(to: NodeId): { group: GroupId; from: NodeId; to: NodeId; term: number } {
@@ -418,17 +415,17 @@ export class Raft {
 
   #becomeFollower(term: number, leaderId: NodeId): void {
     assert(term >= this.term, 'terms never go back', term, this.term);
-    const wasLeader = this.#leader;
+    const wasLeader = this.leader;
     if (term > this.term) this.votedFor = NOBODY;
     this.term = term;
     this.role = 'follower';
     this.leaderId = leaderId;
-    this.#leader = undefined;
+    this.leader = undefined;
     this.#votes = new Votes(this.configuration);
     // One that has lost an election keeps its timer: it was set for the next try.
     if (wasLeader !== undefined || leaderId !== NOBODY) this.#electionTimer.reset(this.nowMs);
     if (leaderId === NOBODY) return;
-    this.#leaderContactMs = this.nowMs;
+    this.leaderContactMs = this.nowMs;
     this.#pendingReads.forgetAsked();
     this.#askAgainForReads();
   }
@@ -439,7 +436,7 @@ export class Raft {
     this.role = 'leader';
     this.leaderId = this.id;
     this.#votes = new Votes(this.configuration);
-    this.#leader = new Leader(this);
+    this.leader = new Leader(this);
     // An entry of its own term, at once: what came before can be committed only together with it. (§5.4.2, §8)
     const noop = {
       index: this.log.lastIndex + 1,
@@ -447,9 +444,10 @@ export class Raft {
       type: 'noop' as const,
       data: new Uint8Array(),
     };
-    this.#leader.append(noop);
-    if (this.#forced) this.#leader.writeConfiguration();
-    for (const context of this.#pendingReads.contexts) this.#leader.requestRead({ from: this.id, context });
+    this.leader.append(noop);
+    if (this.#forced) this.leader.writeConfiguration();
+    this.#forced = false;
+    for (const context of this.#pendingReads.contexts) this.leader.requestRead({ from: this.id, context });
   }
 
   // The follower's side of replication (§5.3)
@@ -458,7 +456,7 @@ export class Raft {
   #heardLeader(from: NodeId): void {
     assert(this.role !== 'leader', 'a term has one leader (§5.2)', from, this.id, this.term);
     if (this.leaderId !== from || this.role !== 'follower') this.#becomeFollower(this.term, from);
-    this.#leaderContactMs = this.nowMs;
+    this.leaderContactMs = this.nowMs;
     this.#electionTimer.reset(this.nowMs);
   }
 
@@ -483,7 +481,7 @@ export class Raft {
 
   /** Puts every unanswered question to the leader, once per heartbeat interval. */
   #askAgainForReads(): void {
-    if (this.leaderId === NOBODY || this.#leader !== undefined) return;
+    if (this.leaderId === NOBODY || this.leader !== undefined) return;
     for (const context of this.#pendingReads.takeDue(this.nowMs, this.limits.heartbeatIntervalMs)) {
       this.out.send({ type: 'ReadIndex', ...this.#to(this.leaderId), context });
     }

@@ -2,14 +2,14 @@
  * A look at a write-ahead log without touching it, for `hstore server --check-dir`: what is in it, and what is wrong
  * with it. Nothing is wiped, removed or opened for writing, and damage is a line of the answer, not an error.
  *
- * What only the store can tell, whether the two belong together, is not asked here.
+ * Whether log and store belong together is judged by the rules of recovery, if it is told what the store holds.
  */
 import type { Disk } from '../lib/env.ts';
 import { CorruptionError } from '../lib/errors.ts';
 import type { GroupId, NodeId } from './types.ts';
 import { damageError } from './wal-damage.ts';
 import type { WalItem } from './wal-format.ts';
-import { type LogOutline, LogRebuilder } from './wal-rebuild.ts';
+import { type GroupLog, type LogOutline, LogRebuilder, type StateOf } from './wal-rebuild.ts';
 import { type SegmentScan, scanSurely, WalScanner } from './wal-recovery.ts';
 import { segmentFiles } from './wal-segments.ts';
 
@@ -35,9 +35,12 @@ export interface WalInspection {
   readonly problems: readonly string[];
 }
 
-/** Rejects only when the files cannot be read at all. Not while a server uses them: what it is writing looks torn. */
-export async function inspectWal(disk: Disk, directory: string): Promise<WalInspection> {
-  const inspector = new Inspector();
+/**
+ * Rejects only when the files cannot be read at all. Not while a server uses them: what it is writing looks torn.
+ * `stateOf`: what the store holds, if that is known.
+ */
+export async function inspectWal(disk: Disk, directory: string, stateOf?: StateOf): Promise<WalInspection> {
+  const inspector = new Inspector(stateOf);
   for (const { name, number } of segmentFiles(await disk.list(directory))) {
     const path = `${directory}/${name}`;
     let bytes = 0;
@@ -57,8 +60,14 @@ class Inspector {
   #bytes = 0;
   #tornTail: WalInspection['tornTailAt'];
   readonly #problems: string[] = [];
-  readonly #rebuilder = new LogRebuilder(() => NO_ENTRIES_WANTED);
+  readonly #rebuilder: LogRebuilder;
+  readonly #comparing: boolean;
   #rebuilding = true;
+
+  constructor(stateOf: StateOf | undefined) {
+    this.#rebuilder = new LogRebuilder(stateOf ?? (() => NO_ENTRIES_WANTED));
+    this.#comparing = stateOf !== undefined;
+  }
 
   add(scan: SegmentScan, bytes: number): void {
     this.#segments++;
@@ -92,14 +101,27 @@ class Inspector {
 
   end(): WalInspection {
     const groups: InspectedGroup[] = [];
-    for (const [group, { outline }] of this.#rebuilder.groups) {
+    for (const [group, log] of this.#rebuilder.groups) {
+      const { outline } = log;
       if (outline !== undefined) groups.push(inspected(group, outline));
-      else if (this.#rebuilding) {
+      if (!this.#rebuilding) continue;
+      if (this.#comparing) this.#compare(log);
+      else if (outline === undefined) {
         this.#problems.push(damageError(`group ${group}: no segment tells where the log begins`).message);
       }
     }
     const found = { segments: this.#segments, bytes: this.#bytes, groups, problems: this.#problems };
     return this.#tornTail === undefined ? found : { ...found, tornTailAt: this.#tornTail };
+  }
+
+  /** As recovery does. */
+  #compare(log: GroupLog): void {
+    try {
+      log.finish();
+    } catch (error) {
+      if (!(error instanceof CorruptionError)) throw error;
+      this.#problems.push(error.message);
+    }
   }
 }
 

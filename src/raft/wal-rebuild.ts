@@ -8,7 +8,7 @@
  * anything else is written. In every other case log and store are not of one time and place, and that is corruption.
  */
 import type { LogStart } from './log.ts';
-import type { Entry, GroupId, HardState } from './types.ts';
+import { type Entry, type GroupId, type HardState, NOBODY } from './types.ts';
 import { damageError } from './wal-damage.ts';
 import type { WalItem } from './wal-format.ts';
 
@@ -158,7 +158,7 @@ export class GroupLog {
   /** The log as it is, when no more items come. Throws CorruptionError when it and the store do not belong together. */
   finish(): RecoveredGroup {
     const { appliedIndex, installed } = this.#state;
-    const hardState = this.#hardState;
+    const hardState = this.#hardStateOf(installed?.term ?? 0);
     if (installed !== undefined && this.#lacks(installed)) {
       const { index, term } = installed;
       const log = { compactedIndex: index, compactedTerm: term, termRuns: [], lastIndex: index };
@@ -168,6 +168,14 @@ export class GroupLog {
     const { index: compactedIndex, term: compactedTerm } = this.#compacted;
     const log = { compactedIndex, compactedTerm, termRuns: this.#runs, lastIndex: this.#lastIndex };
     return { hardState, log: { ...log, appliedIndex, entries: this.#entries }, reset: undefined };
+  }
+
+  /**
+   * A snapshot may be of a term that this server had not saved when it took it: in that term it has told nobody anything,
+   * and given no vote.
+   */
+  #hardStateOf(snapshotTerm: number): HardState {
+    return this.#hardState.term >= snapshotTerm ? this.#hardState : { term: snapshotTerm, votedFor: NOBODY };
   }
 
   /**

@@ -1,4 +1,5 @@
 /** What becomes of a change of the members, as a client is told. */
+import { MEMBERS_MAX } from '../raft/configuration.ts';
 import { ErrorReply, OK, type Reply } from '../resp/reply.ts';
 import type { ChangeOutcome } from './membership-requests.ts';
 
@@ -15,6 +16,8 @@ export function changeError(outcome: Exclude<ChangeOutcome, 'done'>, name: strin
     case 'already':
     case 'unchanged':
       return new ErrorReply('ERR', `${name} is that already`);
+    case 'tooMany':
+      return new ErrorReply('ERR', `the cluster has ${MEMBERS_MAX} members, no more can be`);
     case 'removed':
       return new ErrorReply('ERR', `${name} was removed for good`);
     case 'pending':

@@ -42,7 +42,7 @@ export type PeerMessage =
 const CHANGES: readonly MembershipChange['type'][] = ['add', 'promote', 'remove', 'describe'];
 const REASONS: readonly NoChangeReason[] = [
   ...(['not-leader', 'not-ready', 'pending', 'transferring'] as const),
-  ...(['unknown', 'already', 'removed', 'lastVoter', 'unchanged'] as const),
+  ...(['unknown', 'already', 'removed', 'lastVoter', 'unchanged', 'tooMany'] as const),
 ];
 
 /** Sends to other servers, now or never: what is lost on the way is noticed and sent again by those who need it. */

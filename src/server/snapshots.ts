@@ -88,6 +88,11 @@ export class Snapshots {
     return this.#receiver.accept(stream);
   }
 
+  /** Whether a snapshot up to that entry holds what this server does not know to be committed. */
+  isNeeded(index: number): boolean {
+    return index > this.#options.raft.log.commitIndex;
+  }
+
   leadershipLost(): void {
     this.#sender.abandonAll();
   }
@@ -128,13 +133,13 @@ export class Snapshots {
     const { raft } = this.#options;
     if (group !== raft.group) return 'this server has no such group';
     if (from !== raft.leaderId || term !== raft.term) return 'this server follows another leader';
-    return index <= raft.log.commitIndex ? 'it is not needed: the log has as much' : undefined;
+    return this.isNeeded(index) ? undefined : 'it is not needed: the log has as much';
   }
 
   #install(writer: SnapshotWriter, done: Installed): void {
     const { raft, host, state, onFatal } = this.#options;
     if (this.#stopped) return done(BEING_STOPPED);
-    if (raft.log.commitIndex >= writer.index) return done('it is not needed any more: the log has as much');
+    if (!this.isNeeded(writer.index)) return done('it is not needed any more: the log has as much');
     if (raft.role === 'leader') return done('this server leads');
     if (!host.suspend(raft.group)) {
       this.#env.clock.after(TRY_AGAIN_MS, () => this.#install(writer, done));

@@ -262,7 +262,7 @@ describe('a chain of changes', () => {
 });
 
 describe('the bytes of a configuration', () => {
-  const any = (random: SimRandom) => {
+  const someConfiguration = (random: SimRandom) => {
     const ids = new Set(Array.from({ length: random.below(9) }, () => random.below(2 ** 48)));
     const members = [...ids].map(
       (id): GroupMember => ({
@@ -280,7 +280,7 @@ describe('the bytes of a configuration', () => {
   test('come back as the same configuration', () => {
     const random = new SimRandom(5);
     for (let i = 0; i < 2000; i++) {
-      const configuration = any(random);
+      const configuration = someConfiguration(random);
       const { members, removed } = decodeConfiguration(encodeConfiguration(configuration));
       expect(members).toEqual(configuration.members);
       expect(removed).toEqual(configuration.removed);
@@ -290,7 +290,7 @@ describe('the bytes of a configuration', () => {
   test('are refused when they end early, at every byte, and when there are too many', () => {
     const random = new SimRandom(6);
     for (let i = 0; i < 100; i++) {
-      const bytes = encodeConfiguration(any(random));
+      const bytes = encodeConfiguration(someConfiguration(random));
       for (let length = 0; length < bytes.length; length++) {
         expect(() => decodeConfiguration(bytes.subarray(0, length))).toThrow(MalformedError);
       }
@@ -302,7 +302,7 @@ describe('the bytes of a configuration', () => {
     const random = new SimRandom(7);
     for (let i = 0; i < 20_000; i++) {
       const bytes = Buffer.from(
-        random.chance(0.5) ? random.bytes(random.below(60)) : encodeConfiguration(any(random)),
+        random.chance(0.5) ? random.bytes(random.below(60)) : encodeConfiguration(someConfiguration(random)),
       );
       for (let flips = 0; flips < 3 && bytes.length > 0; flips++) {
         bytes[random.below(bytes.length)] = random.below(256);

@@ -303,12 +303,15 @@ export class Cores {
     return true;
   }
 
-  /** The snapshot that `leader` has to send to `follower` arrives there, and both learn of it. */
-  sendSnapshot(leader: number, follower: number): void {
+  /** The snapshot that `leader` has to send to `follower` arrives there, and both learn of it, or only the follower. */
+  sendSnapshot(leader: number, follower: number, told = true): void {
     const [from, to] = [this.core(leader), this.core(follower)];
-    const index = from.applied.at(-1)!.index;
-    if (index > to.raft.log.commitIndex) this.change(follower, () => to.install(from));
-    this.change(leader, (raft) => raft.snapshotEnded(follower, index));
+    const { index, term } = from.applied.at(-1)!;
+    const isNew = index > to.raft.log.commitIndex;
+    const what = isNew ? 'takes over the state up to' : 'has no use for a snapshot up to';
+    this.tell(`${follower} ${what} ${index}@${term}`);
+    if (isNew) this.change(follower, () => to.install(from));
+    if (told) this.change(leader, (raft) => raft.snapshotEnded(follower, index));
   }
 
   // The network

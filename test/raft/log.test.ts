@@ -6,7 +6,7 @@ import {
   encodeConfiguration,
 } from '../../src/raft/configuration.ts';
 import type { ConfigurationAt } from '../../src/raft/configuration-log.ts';
-import { EMPTY_LOG, entryBytes, RaftLog } from '../../src/raft/log.ts';
+import { EMPTY_LOG, entryBytes, type LogStart, RaftLog } from '../../src/raft/log.ts';
 import type { Entry } from '../../src/raft/types.ts';
 import { SimRandom } from '../sim/random.ts';
 import { describeConfiguration, entriesOf, foundingOf, logOf } from './cores.ts';
@@ -348,6 +348,20 @@ describe('a snapshot', () => {
     const log = new RaftLog(logOf(entriesOf(1, 1, 1), 2), FOUNDING);
     expect(() => log.restore(at(2, 1))).toThrow('a snapshot brings something new');
     expect(() => log.restore(at(1, 1))).toThrow('a snapshot brings something new');
+  });
+});
+
+describe('a log with a gap', () => {
+  const open = (start: Partial<LogStart>) =>
+    new RaftLog({ ...logOf(entriesOf(1, 1, 1), 0), ...start }, FOUNDING);
+
+  test('is refused at open: between the state and its first entry, inside, or at its end (pitfall 26)', () => {
+    expect(() => open({ compactedIndex: 2, compactedTerm: 1 })).toThrow('what is compacted was applied');
+    expect(() => open({ appliedIndex: 4 })).toThrow('the log reaches what was applied');
+    expect(() => open({ lastIndex: 4, appliedIndex: 0 })).toThrow('what is to be applied is in memory');
+    const [first, , third] = entriesOf(1, 1, 1);
+    expect(() => open({ lastIndex: 2, entries: [first!, third!] })).toThrow('the log has no gap');
+    expect(() => open({ termRuns: [{ from: 1, term: 2 }] })).toThrow('the runs tell the terms');
   });
 });
 

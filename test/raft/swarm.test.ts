@@ -19,7 +19,6 @@ test('groups that change keep the promises of figure 3, whatever happens, and co
     }
     for (const [name, count] of swarm.counts) totals.set(name, (totals.get(name) ?? 0) + count);
   }
-  console.log(totals);
   if (SEED !== undefined) return;
   // It is worth something only if the interesting things happen.
   for (const name of [

@@ -12,7 +12,7 @@
  *   request-leadership ID              it asks the leader for leadership
  *   change ID add|promote|remove N     the leader is asked to change the members
  *   compact ID INDEX                   its log is cut off up to there
- *   snapshot ID TARGET                 TARGET takes over the state of the leader, and both know it
+ *   snapshot ID TARGET [untold]        TARGET takes over the state of the leader, and both know it; untold: the leader does not
  *   snapshot-failed ID TARGET          the transfer ends without success
  *   ready ID                           the core's turn ends: messages leave, a write begins
  *   persist ID [COUNT]                 the oldest writes are durable (all of them without COUNT)
@@ -29,7 +29,8 @@
  *   unreachable ID PEER                the link to PEER broke
  *   disk ID stalled|well               its disk takes longer than an election timeout for a write
  *   restart ID                         it crashes, and comes back with what was durable
- *   status [ID], log ID, messages      what is
+ *   status [ID], members [ID], log ID, messages
+ *                                      what is; members: 1 2 +3 -4 (5) for voters 1 and 2, 3 to come, 4 to go, learner 5
  */
 import { assert } from '../../src/lib/assert.ts';
 import { DEFAULT_LIMITS, type RaftLimits } from '../../src/raft/limits.ts';
@@ -100,7 +101,7 @@ export class Transcript {
       case 'compact':
         return cores.core(id).compact(second);
       case 'snapshot':
-        return cores.sendSnapshot(id, second);
+        return cores.sendSnapshot(id, second, !args.words.includes('untold'));
       case 'snapshot-failed':
         return cores.change(id, (raft) => raft.snapshotEnded(second, undefined));
       case 'ready':
@@ -142,6 +143,10 @@ export class Transcript {
         return cores.connect(id);
       case 'status':
         return this.#each(args.words[0] ?? 'all', (one) => this.#status(one));
+      case 'members':
+        return this.#each(args.words[0] ?? 'all', (one) => {
+          this.#lines.push(`${one} members ${cores.members(one)}`);
+        });
       case 'log':
         return this.#log(id);
       case 'messages':
