@@ -7,6 +7,7 @@ import { selfTest } from './cli/self-test.ts';
 import { serverMode } from './cli/server-mode.ts';
 import { VERSION } from './io/version.ts';
 import { ConfigError } from './lib/errors.ts';
+import { checkDirectory } from './server/check-directory.ts';
 import { startServer } from './server/server.ts';
 
 main().catch((error: unknown) => {
@@ -31,7 +32,9 @@ async function main(): Promise<void> {
     case 'selftest':
       return selfTest();
     case 'run':
-      if (invocation.mode === 'server') return serverMode(invocation.args, { version: VERSION, startServer });
+      if (invocation.mode === 'server') {
+        return serverMode(invocation.args, { version: VERSION, startServer, checkDirectory });
+      }
       return clusterMode(invocation.args);
   }
 }

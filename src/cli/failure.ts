@@ -35,3 +35,11 @@ export function adviceFor(error: unknown): string | undefined {
   const code = error instanceof Error && 'code' in error ? String(error.code) : '';
   return ADVICE_BY_CODE[code];
 }
+
+/** An error that is nobody's mistake but ours. */
+export function isBug(error: unknown): boolean {
+  return (
+    error instanceof Error &&
+    ['AssertionError', 'TypeError', 'RangeError', 'ReferenceError'].includes(error.name)
+  );
+}

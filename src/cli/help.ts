@@ -24,6 +24,14 @@ const CONFIG_ROW: Row = {
   text: 'read flags from FILE, one a line without dashes: maxclients 100',
 };
 
+const CHECK_DIR_ROW: Row = {
+  term: '--check-dir DIR',
+  text:
+    'start nothing; verify the data directory DIR of a server that is down, log and store, and print what is in it and ' +
+    'what is wrong. No other flags. The log is not touched; the store is opened, which locks it, and LevelDB may rewrite ' +
+    'its own log. Exit status: 0 whole, 1 problems, 2 not checked',
+};
+
 export function mainHelp(version: string): string {
   return [
     `hstore ${version}: a strongly consistent, durable key-value database that speaks the`,
@@ -68,7 +76,7 @@ function serverHelp(): string {
     'Runs one server, alone or as a member of a cluster.',
     '',
     'flags:',
-    ...rows([...DIRECTIVE_GROUPS.own.map(flagRow), CONFIG_ROW]),
+    ...rows([...DIRECTIVE_GROUPS.own.map(flagRow), CONFIG_ROW, CHECK_DIR_ROW]),
     '',
     "flags that are Redis's:",
     ...rows(DIRECTIVE_GROUPS.redis.map(flagRow)),

@@ -3,14 +3,17 @@
  *
  *   0   stopped by SIGTERM, SIGINT or SHUTDOWN       1   it could not start, or the disk failed
  *   2   a mistake in flags, environment or file     70   a bug: the stack is in the log
+ *
+ * With --check-dir no server is started: see check-dir.ts.
  */
 
 import type { Config, LogLevel } from '../config/config.ts';
 import { createEnv, type SystemEnv } from '../io/env.ts';
 import type { TlsOptions } from '../io/tls.ts';
 import type { Env } from '../lib/env.ts';
-import { EXIT_BUG, EXIT_FAILURE, failureLine } from './failure.ts';
-import { readServerSettings } from './settings.ts';
+import { type CheckDirectory, checkDir } from './check-dir.ts';
+import { EXIT_BUG, EXIT_FAILURE, failureLine, isBug } from './failure.ts';
+import { readCheckDir, readServerSettings } from './settings.ts';
 import { onStopSignals, watchParent } from './signals.ts';
 import { readTlsOptions } from './tls-options.ts';
 
@@ -31,11 +34,20 @@ export type StartServer = (
 /** The launcher's process id, in the environment of its servers: with it they end too. */
 export const LAUNCHER_VARIABLE = 'HSTORE_LAUNCHER';
 
+/** What a server does, from above `cli`. */
+export interface ServerParts {
+  readonly version: string;
+  readonly startServer: StartServer;
+  readonly checkDirectory: CheckDirectory;
+}
+
 /** Returns when the server runs; it ends the process itself. Throws ConfigError for what flags and file say. */
 export async function serverMode(
   args: readonly string[],
-  { version, startServer }: { version: string; startServer: StartServer },
+  { version, startServer, checkDirectory }: ServerParts,
 ): Promise<void> {
+  const directory = readCheckDir(args);
+  if (directory !== undefined) return checkDir(directory, checkDirectory);
   const config = readServerSettings(args, process.env);
   const env = openEnv(config, readTlsOptions(config));
   onBug((error) =>
@@ -88,13 +100,6 @@ function openLog(config: Config, tls: TlsOptions | undefined): SystemEnv {
     console.error(`hstore: cannot open the log file ${config.logfile}: ${failureLine(error)}`);
     process.exit(EXIT_FAILURE);
   }
-}
-
-function isBug(error: unknown): boolean {
-  return (
-    error instanceof Error &&
-    ['AssertionError', 'TypeError', 'RangeError', 'ReferenceError'].includes(error.name)
-  );
 }
 
 function onBug(report: (error: unknown) => void): void {

@@ -25,9 +25,10 @@ import { readTlsOptions } from './tls-options.ts';
 type Flag = readonly [name: string, value: string];
 
 export const CONFIG_FLAG = 'config';
+export const CHECK_DIR_FLAG = 'check-dir';
 
 const NAMES = DIRECTIVES.map(({ name }) => name);
-const SERVER_FLAGS: FlagForms = { valued: [...NAMES, CONFIG_FLAG], switches: [] };
+const SERVER_FLAGS: FlagForms = { valued: [...NAMES, CONFIG_FLAG, CHECK_DIR_FLAG], switches: [] };
 
 /** What the launcher of a local cluster has for itself. */
 export const LAUNCHER_DIRECTIVES: readonly Directive[] = [
@@ -47,8 +48,13 @@ export const LAUNCHER_DIRECTIVES: readonly Directive[] = [
   },
 ];
 
+/** Makes sense for one server, and not for all at once. */
+const ONE_SERVER = [
+  ...['join', 'force-new-cluster', 'cluster-port'],
+  ...['cluster-announce-ip', 'cluster-announce-port', 'cluster-announce-bus-port'],
+];
 /** What the launcher decides for each of its servers, so that it is not asked for. */
-const PER_SERVER = ['id', 'cluster', 'bind', 'logfile'];
+const PER_SERVER = ['id', 'cluster', 'bind', 'logfile', ...ONE_SERVER];
 const BY_LAUNCHER = [...PER_SERVER, 'port', 'tls-port', 'dir'];
 /** Handed on where other users of the machine cannot see them, as they can arguments. */
 const SECRETS = ['requirepass', 'cluster-secret', 'tls-key-file-pass'];
@@ -61,6 +67,17 @@ export const CLUSTER_FLAGS: FlagForms = {
 const CLUSTER_HOST = '127.0.0.1';
 const PORT_MAX = 65_535;
 const DEFAULT_DIRECTORY = './hstore-data';
+
+/** The directory that is only to be verified; undefined when a server is to be started. Throws ConfigError. */
+export function readCheckDir(args: readonly string[]): string | undefined {
+  const flags = parseFlags(args, SERVER_FLAGS);
+  const [[, directory] = []] = flags.filter(([name]) => name === CHECK_DIR_FLAG);
+  if (directory === undefined) return undefined;
+  if (directory === '') throw new ConfigError(`--${CHECK_DIR_FLAG} needs a value`);
+  if (flags.length === 1) return directory;
+  const other = flags.find(([name]) => name !== CHECK_DIR_FLAG)?.[0] ?? CHECK_DIR_FLAG;
+  throw new ConfigError(`--${CHECK_DIR_FLAG} stands alone: --${other} beside it would do nothing`);
+}
 
 /** Throws ConfigError. */
 export function readServerSettings(args: readonly string[], environment: Environment): Config {
@@ -94,6 +111,7 @@ export interface ClusterPlan {
 
 /** Throws ConfigError. */
 export function planCluster(args: readonly string[], environment: Environment): ClusterPlan {
+  refuseForOneServer(args);
   const flags = parseFlags(args, CLUSTER_FLAGS);
   const isOwn = ([name]: Flag): boolean => LAUNCHER_DIRECTIVES.some((each) => each.name === name);
   const own = gatherSettings(LAUNCHER_DIRECTIVES, { flags: flags.filter(isOwn), environment });
@@ -103,6 +121,8 @@ export function planCluster(args: readonly string[], environment: Environment): 
     environment: without(environment, PER_SERVER),
     file: readConfigFile(flags, environment),
   });
+  const given = ONE_SERVER.find((name) => config.isGiven(name));
+  if (given !== undefined) throw forOneServer(`${given} in ${config.configFile}`);
   const nodes = Number(own.get('nodes')?.value ?? 3);
   const { port: plainPort, tlsPort } = config;
   const members = memberAddresses(nodes, plainPort === 0 ? tlsPort : plainPort);
@@ -141,6 +161,17 @@ export function planCluster(args: readonly string[], environment: Environment): 
       ),
     },
   };
+}
+
+function refuseForOneServer(args: readonly string[]): void {
+  for (const arg of args) {
+    const [flag] = arg.split('=', 1);
+    if ([...ONE_SERVER, CHECK_DIR_FLAG].some((name) => flag === `--${name}`)) throw forOneServer(flag!);
+  }
+}
+
+function forOneServer(what: string): ConfigError {
+  return new ConfigError(`${what} is for one server: start it with hstore server`);
 }
 
 function memberAddresses(nodes: number, firstPort: number): MemberAddress[] {

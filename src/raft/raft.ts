@@ -326,7 +326,7 @@ export class Raft {
     const asksForVote = m.type === 'PreVote' || m.type === 'RequestVote';
     const transfer = m.type === 'RequestVote' && m.leadershipTransfer;
     // A server that just heard a leader helps nobody to depose it: it may be the asker that is cut off. (thesis 4.2.3)
-    if (asksForVote && !transfer && this.leaderIsAlive()) return false;
+    if (asksForVote && !transfer && this.#leaderIsAlive()) return false;
     // A pre-vote is about a term to come, which begins only with the real election.
     if (m.type === 'PreVote') return true;
     if (m.type === 'PreVoteResponse' && m.voteGranted) return m.term === this.term + 1;
@@ -337,7 +337,7 @@ export class Raft {
 
   #leaderIsAlive(): boolean {
     if (this.leaderId === this.id) return true;
-    return this.leaderId !== NOBODY && this.nowMs - this.leaderContactMs < this.limits.electionTimeoutMs;
+    return this.leaderId !== NOBODY && this.nowMs - this.#leaderContactMs < this.limits.electionTimeoutMs;
   }
 
   #to(to: NodeId): { group: GroupId; from: NodeId; to: NodeId; term: number } {
@@ -425,7 +425,7 @@ export class Raft {
     // One that has lost an election keeps its timer: it was set for the next try.
     if (wasLeader !== undefined || leaderId !== NOBODY) this.#electionTimer.reset(this.nowMs);
     if (leaderId === NOBODY) return;
-    this.leaderContactMs = this.nowMs;
+    this.#leaderContactMs = this.nowMs;
     this.#pendingReads.forgetAsked();
     this.#askAgainForReads();
   }
@@ -456,7 +456,7 @@ export class Raft {
   #heardLeader(from: NodeId): void {
     assert(this.role !== 'leader', 'a term has one leader (§5.2)', from, this.id, this.term);
     if (this.leaderId !== from || this.role !== 'follower') this.#becomeFollower(this.term, from);
-    this.leaderContactMs = this.nowMs;
+    this.#leaderContactMs = this.nowMs;
     this.#electionTimer.reset(this.nowMs);
   }
 

@@ -127,7 +127,7 @@ export class SimServer {
       ...{
         walSegmentBytes,
         walKeepBytes: options.walKeepBytes ?? 64 << 10,
-        snapshotBytesPerSecond: () => options.snapshotBytesPerSecond ?? 64 << 20,
+        snapshotBytesPerSecond: () => this.#cluster.snapshotBytesPerSecond,
         memoryBytesMax,
         commandTimeoutMs,
         reads: 'linearizable',
@@ -248,6 +248,8 @@ export class Cluster {
   /** Those that were removed. */
   readonly removed: SimServer[] = [];
   readonly simStreams: SimStreams;
+  readonly founding: Configuration;
+  snapshotBytesPerSecond: number;
   /** Sees every message before it leaves. */
   onSend: (from: NodeId, to: NodeId, message: PeerMessage) => void = () => {};
   /** Sees every line that a server logs. */
@@ -261,8 +263,9 @@ export class Cluster {
     this.streams = streams ? new StreamNetwork(this.scheduler, this.random.split(), this.network) : undefined;
     this.simStreams = new SimStreams(this.scheduler, this.random.split(), this.network);
     const ids = Array.from({ length: options.servers }, (_, i) => i + 1);
-    const founding = Configuration.founding(ids.map((id) => ({ id, description: `n${id}` })));
-    this.servers = ids.map((id) => new SimServer(this, id, founding));
+    this.founding = Configuration.founding(ids.map((id) => ({ id, description: `n${id}` })));
+    this.servers = ids.map((id) => new SimServer(this, id, this.founding));
+    this.snapshotBytesPerSecond = options.snapshotBytesPerSecond ?? 64 << 20;
   }
 
   get ids(): NodeId[] {

@@ -34,12 +34,11 @@ export class ConfigurationInvariants {
     return this.#indexes.length;
   }
 
-  /** The last that is known to be committed; undefined while the founding one is in force. */
-  get last(): ConfigurationAt | undefined {
+  /** The last that is known to be committed. */
+  get last(): ConfigurationAt {
     const index = this.#indexes.at(-1);
-    return index === undefined
-      ? undefined
-      : { index, configuration: this.#committed.get(index)!.configuration };
+    if (index === undefined) return { index: 0, configuration: this.#cluster.founding };
+    return { index, configuration: this.#committed.get(index)!.configuration };
   }
 
   isRemoved(id: NodeId): boolean {
@@ -62,10 +61,10 @@ export class ConfigurationInvariants {
     assert(known === undefined || known.bytes === bytes, 'configurations are equal at equal index', index);
     if (known !== undefined) return;
     const before = this.last;
-    assert(before === undefined || index > before.index, 'no configuration was passed over', index);
+    assert(index > before.index, 'no configuration was passed over', index);
     this.#committed.set(index, { configuration, bytes });
     this.#indexes.push(index);
-    if (before !== undefined) checkStep(before.configuration, configuration, index);
+    checkStep(before.configuration, configuration, index);
     for (const id of configuration.removed) this.#removed.add(id);
     for (const { id } of configuration.members) {
       assert(!this.#removed.has(id), 'an id is never used again', id, index);
@@ -75,8 +74,6 @@ export class ConfigurationInvariants {
   /** "A removed server" may think that it leads only while it does not know; it is never elected. */
   elected(leader: SimServer): void {
     assert(!this.isRemoved(leader.id), 'who was removed is not elected', leader.id);
-    const { configuration } = leader.replica!.raft;
-    assert(configuration.isVoter(leader.id), 'a leader votes', leader.id);
   }
 
   /** `knownCommit`: what any server knows to be committed. */

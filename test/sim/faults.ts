@@ -83,6 +83,7 @@ export class Faults {
     this.#figure8UntilMs = 0;
     this.#crashVoters = 0;
     this.#transfers.disarm();
+    this.#cluster.snapshotBytesPerSecond = 64 << 20;
     network.mendAll();
     network.faults = { ...GOOD_NETWORK };
     for (const server of servers) {

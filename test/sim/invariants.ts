@@ -17,12 +17,16 @@ interface Seen {
   life: Life | undefined;
   stateMachine: KvStateMachine | undefined;
   configuration: Configuration;
+  /** Since when it leads although it knows that it was removed. */
+  removedSinceMs: number | undefined;
   term: number;
   commitIndex: number;
   appliedIndex: number;
   lastIndex: number;
   lastTerm: number;
 }
+
+const STEPS_DOWN_WITHIN_MS = 50;
 
 export class Invariants {
   /** Highest index that any server considered committed, and the term of each entry up to there. */
@@ -92,6 +96,7 @@ export class Invariants {
       }
       if (grew) this.configurations.checkPending(server, this.committedTerms.length - 1);
     }
+    this.#checkRemoved(server, seen);
     seen.commitIndex = log.commitIndex;
     seen.configuration = raft.configuration;
     const { appliedIndex } = stateMachine;
@@ -99,6 +104,22 @@ export class Invariants {
     assert(appliedIndex <= log.stableIndex, 'what is applied is on the disk', server.id, appliedIndex);
     if (appliedIndex > seen.appliedIndex && stateMachine.atRest) this.#checkState(server);
     seen.appliedIndex = appliedIndex;
+  }
+
+  /** "The leader steps down once it has committed the C_new log entry" (§6): in its next turn, that is. */
+  #checkRemoved(server: SimServer, seen: Seen): void {
+    const { raft } = server.replica!;
+    const { index, configuration } = raft.log.configuration;
+    const isRemoved =
+      raft.role === 'leader' && index <= raft.log.commitIndex && !configuration.isVoter(server.id);
+    const { nowMs } = this.#cluster.scheduler;
+    if (!isRemoved || server.life!.paused) seen.removedSinceMs = undefined;
+    else seen.removedSinceMs ??= nowMs;
+    assert(
+      nowMs - (seen.removedSinceMs ?? nowMs) <= STEPS_DOWN_WITHIN_MS,
+      'who was removed leads no more (§6)',
+      server.id,
+    );
   }
 
   /** "At most one leader can be elected in a given term" (Election Safety) and Leader Completeness. */
@@ -190,5 +211,11 @@ export class Invariants {
 
 function unseen(life: Life | undefined): Seen {
   const zero = { term: 0, commitIndex: 0, appliedIndex: 0, lastIndex: 0, lastTerm: 0 };
-  return { life, stateMachine: undefined, configuration: NO_CONFIGURATION, ...zero };
+  return {
+    life,
+    stateMachine: undefined,
+    configuration: NO_CONFIGURATION,
+    removedSinceMs: undefined,
+    ...zero,
+  };
 }

@@ -76,7 +76,7 @@ export class MemberDriver {
   #isStranger(server: SimServer): boolean {
     if (!this.#cluster.servers.includes(server)) return false;
     if (this.#configurations.isRemoved(server.id)) return false;
-    return this.#configurations.last?.configuration.member(server.id) === undefined;
+    return this.#configurations.last.configuration.member(server.id) === undefined;
   }
 
   /** Whether it could be asked for at all. `done` may never come: the server that was asked may fall. */

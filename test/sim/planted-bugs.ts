@@ -10,7 +10,9 @@ import type { Ready } from '../../src/raft/ready.ts';
 import { NOBODY } from '../../src/raft/types.ts';
 import { LogRebuilder } from '../../src/raft/wal-rebuild.ts';
 import { Writes } from '../../src/server/writes.ts';
+import { MEMBERSHIP_BUGS } from './planted-membership-bugs.ts';
 import { SERVICE_BUGS } from './planted-service-bugs.ts';
+import { SNAPSHOT_BUGS } from './planted-snapshot-bugs.ts';
 import { type PlantedBug, replace } from './planting.ts';
 
 function replaceReady(change: (ready: Ready) => Ready): () => void {
@@ -143,4 +145,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     },
   },
   ...SERVICE_BUGS,
+  ...SNAPSHOT_BUGS,
+  ...MEMBERSHIP_BUGS,
 ];

@@ -58,7 +58,7 @@ export class RottenDisks {
   ended(server: SimServer, error: Error): boolean {
     if (!this.#members.isLost(server)) return false;
     if (!(error instanceof CorruptionError || error instanceof ConfigError)) return false;
-    assert(/wal-|store|log/.test(error.message), 'the error says what is damaged', error.message);
+    assert(/\.wal|store|log/.test(error.message), 'the error says what is damaged', error.message);
     this.noticed++;
     this.#had.delete(server);
     this.#members.replace(server);

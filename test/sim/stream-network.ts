@@ -327,6 +327,7 @@ export class SimSocket implements Connection {
     if (tellPeer && !this.#finSent) this.outgoing.push(this.#arrived.length > 0 ? 'reset' : 'fin');
     this.#state = 'closed';
     this.#unsent = [];
+    this.#unsentBytes = 0;
   }
 
   /** Both ends hear of it, after a part of what was on the way. */

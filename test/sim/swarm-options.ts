@@ -63,7 +63,7 @@ export function drawOptions(seed: number, random: SimRandom): SwarmOptions {
     memoryBytesMax: random.pick([1024, 4096, 1 << 20]),
     walSegmentBytes: snapshots ? random.pick([4 << 10, 8 << 10]) : random.pick([8 << 10, 32 << 10]),
     // So little that whoever was away for a moment needs a snapshot, or more than there ever is.
-    walKeepBytes: snapshots ? random.pick([4 << 10, 16 << 10]) : random.pick([64 << 10, 1 << 20]),
+    walKeepBytes: snapshots ? random.pick([8 << 10, 16 << 10]) : random.pick([64 << 10, 1 << 20]),
     snapshotBytesPerSecond: random.pick([100 << 10, 1 << 20, 64 << 20]),
     commandTimeoutMs: random.pick([5000, 5000, 200]),
     // Checkpoints every few entries, so that the log is cut all the time, or nearly never.

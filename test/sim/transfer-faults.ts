@@ -41,7 +41,7 @@ export class TransferFaults {
     for (const id of ids) if (id !== victim.id) streams?.reset(victim.id, id);
   }
 
-  /** A small snapshot is received, verified and installed in a few milliseconds; a large one takes seconds. */
+  /** A small snapshot is received, verified and installed in some ten milliseconds; a large one takes seconds. */
   afterEvent(): void {
     if (this.#armed === 0) return;
     for (const server of this.#cluster.servers) {
@@ -56,7 +56,7 @@ export class TransferFaults {
         () => sender !== undefined && this.#crash(sender),
         () => this.breakStreams(server),
       ]);
-      const delayMs = this.#random.chance(0.7) ? this.#random.between(0, 4) : this.#random.exponential(1000);
+      const delayMs = this.#random.chance(0.7) ? this.#random.between(0, 14) : this.#random.exponential(1000);
       this.#cluster.scheduler.after(delayMs, undefined, act);
     }
   }
