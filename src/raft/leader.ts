@@ -284,7 +284,7 @@ export class Leader {
   transferTo(target: NodeId): void {
     assert(this.#followers.has(target), 'leadership goes to another voter', target);
     // Asked again, it does not begin anew: proposals would be refused for as long as somebody asks.
-    if (this.transferTarget !== NOBODY) return;
+    if (this.transferTarget === target) return;
     this.transferTarget = target;
     this.#transferAsked = false;
     this.#transferDeadlineMs = this.#raft.nowMs + this.#raft.limits.electionTimeoutMs;

@@ -141,7 +141,10 @@ export class Twin {
       (termIn(version, installed.index) ?? installed.term) === installed.term
     )
       return version;
-    return { hardState: version.hardState, base: installed, entries: [] };
+    // In a term that was not saved, nothing was said.
+    const { term } = version.hardState;
+    const hardState = term >= installed.term ? version.hardState : { term: installed.term, votedFor: 0 };
+    return { hardState, base: installed, entries: [] };
   }
 }
 
