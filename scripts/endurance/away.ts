@@ -14,7 +14,7 @@ export async function away(bytes: number, port: number, flags: readonly string[]
     load(leader.port, { requests, keys: 1_000_000, valueBytes: VALUE_BYTES, pipeline: 4 });
   const before = await write(writes);
   console.log(
-    `written: ${((before * VALUE_BYTES) / MB).toFixed(0)} MB/s; ${leader.name} has had at most ${leader.memory.mostMb} MB in memory`,
+    `written: ${((before * VALUE_BYTES) / MB).toFixed(0)} MB/s; ${leader.name} has ${shown(leader.memory)}`,
   );
   await pause(12_000);
   const idle = await load(leader.port, { requests: 200_000, keys: 1000, valueBytes: 100, pipeline: 16 });
@@ -23,10 +23,10 @@ export async function away(bytes: number, port: number, flags: readonly string[]
   follower.start();
   await pause(500);
   const during = load(leader.port, { requests: 200_000, keys: 1000, valueBytes: 100, pipeline: 16 });
-  let [mostLeaderMb, mostFollowerMb] = [0, 0];
+  const [leaderMost, followerMost] = [new Most(), new Most()];
   for (;;) {
-    mostLeaderMb = Math.max(mostLeaderMb, leader.memory.nowMb);
-    mostFollowerMb = Math.max(mostFollowerMb, follower.memory.nowMb);
+    leaderMost.take(leader.memory);
+    followerMost.take(follower.memory);
     const { raft_applied_index } = await infoOf(follower);
     if (Number(raft_applied_index ?? 0) >= goal) break;
     await pause(200);
@@ -37,7 +37,7 @@ export async function away(bytes: number, port: number, flags: readonly string[]
     `${follower.name} has caught up after ${seconds.toFixed(1)} s; log ${megabytes(wal)}, store ${megabytes(store)}`,
   );
   console.log(
-    `most memory meanwhile: ${leader.name} (sends) ${mostLeaderMb} MB, ${follower.name} (receives) ${mostFollowerMb} MB`,
+    `most memory meanwhile: ${leader.name} (sends) ${shown(leaderMost)}; ${follower.name} (receives) ${shown(followerMost)}`,
   );
   console.log(
     `SETs per second: ${Math.round(idle)} without, ${Math.round(await during)} while the snapshot was sent (all servers share this machine)`,
@@ -53,6 +53,20 @@ export async function away(bytes: number, port: number, flags: readonly string[]
   );
   await cluster.end();
   if (hashes.size !== 1) process.exitCode = 1;
+}
+
+class Most {
+  ownMb = 0;
+  mappedMb = 0;
+
+  take({ ownMb, mappedMb }: { ownMb: number; mappedMb: number }): void {
+    this.ownMb = Math.max(this.ownMb, ownMb);
+    this.mappedMb = Math.max(this.mappedMb, mappedMb);
+  }
+}
+
+function shown({ ownMb, mappedMb }: { ownMb: number; mappedMb: number }): string {
+  return `${ownMb} MB of its own, ${mappedMb} MB of files mapped`;
 }
 
 async function infoOf(server: Server): Promise<Record<string, string>> {

@@ -30,9 +30,9 @@ export async function overwrite(writes: number, port: number): Promise<void> {
   );
   for (const server of cluster.servers) {
     const { raft_applied_index, raft_state_hash, raft_first_log_index } = await server.info();
-    const { mostMb } = server.memory;
+    const { ownMb } = server.memory;
     console.log(
-      `${server.name}: applied ${raft_applied_index}, state ${raft_state_hash}, log from ${raft_first_log_index}, most memory ${mostMb} MB`,
+      `${server.name}: applied ${raft_applied_index}, state ${raft_state_hash}, log from ${raft_first_log_index}, memory ${ownMb} MB`,
     );
   }
   await cluster.end();

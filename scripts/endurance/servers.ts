@@ -1,4 +1,4 @@
-/** Servers of a cluster as processes that can be killed and started one by one, and what can be seen of them from outside. */
+/** Servers of a cluster as processes, killed and started one by one, and what can be seen of them from outside. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -39,12 +39,15 @@ export class Server {
     await exit;
   }
 
-  /** What the process has in memory now, and the most it ever had. */
-  get memory(): { nowMb: number; mostMb: number } {
+  /**
+   * What the process has in memory now, in megabytes: its own, and pages of files that it has mapped (LevelDB maps its
+   * tables), which the system takes back when it needs room.
+   */
+  get memory(): { ownMb: number; mappedMb: number } {
     const status = readFileSync(`/proc/${this.#child!.pid}/status`, 'utf8');
     const mb = (name: string) =>
       Math.round(Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)?.[1]) / 1024);
-    return { nowMb: mb('VmRSS'), mostMb: mb('VmHWM') };
+    return { ownMb: mb('RssAnon'), mappedMb: mb('RssFile') };
   }
 
   get directoryBytes(): { wal: number; store: number } {

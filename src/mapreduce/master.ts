@@ -1,0 +1,222 @@
+/**
+ * The master of a job: which task is to be done next, and what counts as done. A pure state machine: it is told what
+ * happened, with the time, and says what to do; whoever owns it (a process with threads, later the leader of a cluster)
+ * does it.
+ *
+ *   task      idle --next--> running (one attempt, or two) --done--> done           a map task's output may be lost: idle again
+ *                  <--failed, worker lost--
+ *   job       map --all maps done--> reduce --all reduces done--> done              failed, from any of them
+ *
+ * Attempts have numbers that are never used twice, and the first attempt of a task that is reported done is the one that
+ * counts; whatever others report later is ignored, so a task that is executed twice is counted once. A task that fails is
+ * tried again, after a pause that grows, ATTEMPTS_MAX times in all; one that fails in a way that would repeat itself fails
+ * the job at once.
+ *
+ * After Dean & Ghemawat 2004, sections 3.1 to 3.6: fault tolerance by re-execution, completed maps of a lost machine are
+ * done again while completed reduces are not, backup tasks for stragglers.
+ */
+import { assert } from '../lib/assert.ts';
+import type { Counters, TaskDone, TaskFailure } from './tasks.ts';
+
+export type Phase = 'map' | 'reduce';
+export type JobPhase = Phase | 'done' | 'failed';
+
+/** Whoever executes attempts, one at a time. */
+export type WorkerId = number;
+
+export interface Assignment {
+  readonly phase: Phase;
+  readonly task: number;
+  /** Never used twice in a job. */
+  readonly attempt: number;
+}
+
+export interface JobFailure {
+  readonly phase: Phase;
+  readonly task: number;
+  readonly attempts: number;
+  readonly failure: TaskFailure;
+}
+
+interface Running extends Assignment {
+  readonly worker: WorkerId;
+  readonly sinceMs: number;
+}
+
+interface TaskState {
+  running: Running[];
+  done: TaskDone | undefined;
+  failures: number;
+  notBeforeMs: number;
+}
+
+const ATTEMPTS_MAX = 4;
+const RETRY_MS = 100;
+/** Backups: from this share of a phase done, for a task that takes so much longer than the median, and at least so long. */
+const BACKUP_FROM_SHARE = 0.75;
+const BACKUP_TIMES_MEDIAN = 1.5;
+const BACKUP_MS_MIN = 1000;
+
+export class Master {
+  readonly #tasks: Readonly<Record<Phase, readonly TaskState[]>>;
+  readonly #attempts = new Map<number, Running>();
+  readonly #durationsMs: Record<Phase, number[]> = { map: [], reduce: [] };
+  #lastAttempt = 0;
+  #failure: JobFailure | undefined;
+
+  constructor(maps: number, reducers: number) {
+    assert(maps >= 0, 'a job has map tasks, or no input', maps);
+    assert(reducers >= 1, 'a job has a reduce task at least', reducers);
+    const tasks = (count: number) =>
+      Array.from(
+        { length: count },
+        (): TaskState => ({
+          ...{ running: [], done: undefined, failures: 0, notBeforeMs: 0 },
+        }),
+      );
+    this.#tasks = { map: tasks(maps), reduce: tasks(reducers) };
+  }
+
+  get phase(): JobPhase {
+    if (this.#failure !== undefined) return 'failed';
+    if (this.doneCount('map') < this.#tasks.map.length) return 'map';
+    return this.doneCount('reduce') < this.#tasks.reduce.length ? 'reduce' : 'done';
+  }
+
+  get failure(): JobFailure | undefined {
+    return this.#failure;
+  }
+
+  doneCount(phase: Phase): number {
+    return this.#tasks[phase].filter(({ done }) => done !== undefined).length;
+  }
+
+  count(phase: Phase): number {
+    return this.#tasks[phase].length;
+  }
+
+  /** Of the map tasks, in their order: what the reduce tasks read. All must be done. */
+  get mapFiles(): readonly string[] {
+    return this.#filesOf('map');
+  }
+
+  /** Of the reduce tasks, in their order. All must be done. */
+  get parts(): readonly string[] {
+    return this.#filesOf('reduce');
+  }
+
+  #filesOf(phase: Phase): string[] {
+    return this.#tasks[phase].map(({ done }, task) => {
+      assert(done !== undefined, 'a task is done when its file is asked for', phase, task);
+      return done.file;
+    });
+  }
+
+  /** Summed over the attempts that count. */
+  get counters(): Counters {
+    const sums = new Map<string, number>();
+    for (const { done } of [...this.#tasks.map, ...this.#tasks.reduce]) {
+      for (const [name, count] of Object.entries(done?.counters ?? {})) {
+        sums.set(name, (sums.get(name) ?? 0) + count);
+      }
+    }
+    return Object.fromEntries(sums);
+  }
+
+  /** What a worker that has nothing to do is to do; undefined: nothing now. */
+  next(worker: WorkerId, nowMs: number): Assignment | undefined {
+    const { phase } = this;
+    if (phase === 'done' || phase === 'failed') return undefined;
+    const tasks = this.#tasks[phase];
+    const isIdle = ({ running, done, notBeforeMs }: TaskState) =>
+      done === undefined && running.length === 0 && nowMs >= notBeforeMs;
+    const task = tasks.findIndex(isIdle);
+    const chosen = task >= 0 ? task : this.#straggler(phase, worker, nowMs);
+    return chosen < 0 ? undefined : this.#assign(phase, chosen, { worker, nowMs });
+  }
+
+  #assign(phase: Phase, task: number, { worker, nowMs }: { worker: WorkerId; nowMs: number }): Assignment {
+    const running = { phase, task, attempt: ++this.#lastAttempt, worker, sinceMs: nowMs };
+    this.#tasks[phase][task]!.running.push(running);
+    this.#attempts.set(running.attempt, running);
+    return { phase, task, attempt: running.attempt };
+  }
+
+  /** A task near the end of the phase that takes much longer than the others, and runs once; -1 if there is none. */
+  #straggler(phase: Phase, worker: WorkerId, nowMs: number): number {
+    const tasks = this.#tasks[phase];
+    if (this.doneCount(phase) < BACKUP_FROM_SHARE * tasks.length) return -1;
+    const patienceMs = Math.max(BACKUP_MS_MIN, BACKUP_TIMES_MEDIAN * median(this.#durationsMs[phase]));
+    return tasks.findIndex(({ running, done }) => {
+      const [only] = running;
+      if (done !== undefined || running.length !== 1 || only!.worker === worker) return false;
+      return nowMs - only!.sinceMs > patienceMs;
+    });
+  }
+
+  /** When `next` may have something although it has nothing now and nothing happens until then; undefined: never. */
+  nextLookMs(nowMs: number): number | undefined {
+    const { phase } = this;
+    if (phase === 'done' || phase === 'failed') return undefined;
+    const waiting = this.#tasks[phase].filter(
+      ({ done, running }) => done === undefined && running.length === 0,
+    );
+    const pauses = waiting.map(({ notBeforeMs }) => notBeforeMs).filter((atMs) => atMs > nowMs);
+    return Math.min(nowMs + BACKUP_MS_MIN, ...pauses);
+  }
+
+  /** An attempt has done its task: whether it counts, and which other attempts need not go on. */
+  done(attempt: number, result: TaskDone, nowMs: number): { counts: boolean; abort: readonly Assignment[] } {
+    const running = this.#end(attempt);
+    const task = running === undefined ? undefined : this.#tasks[running.phase][running.task]!;
+    if (running === undefined || task?.done !== undefined || this.#failure !== undefined) {
+      return { counts: false, abort: [] };
+    }
+    task!.done = result;
+    this.#durationsMs[running.phase].push(nowMs - running.sinceMs);
+    return { counts: true, abort: [...task!.running] };
+  }
+
+  failed(attempt: number, failure: TaskFailure, nowMs: number): void {
+    const running = this.#end(attempt);
+    if (running === undefined) return;
+    const { phase, task } = running;
+    const state = this.#tasks[phase][task]!;
+    if (state.done !== undefined) return;
+    state.failures++;
+    state.notBeforeMs = nowMs + RETRY_MS * 2 ** (state.failures - 1);
+    if (failure.deterministic || state.failures >= ATTEMPTS_MAX) {
+      this.#failure ??= { phase, task, attempts: state.failures, failure };
+    }
+  }
+
+  /** Its attempt has come to nothing, through no fault of the task. Map outputs that it held: see `mapLost`. */
+  workerLost(worker: WorkerId): void {
+    for (const running of [...this.#attempts.values()]) {
+      if (running.worker === worker) this.#end(running.attempt);
+    }
+  }
+
+  /** The outputs of these map tasks cannot be had any more: they are done again, and the reduce tasks wait for that. */
+  mapLost(tasks: readonly number[]): void {
+    for (const task of tasks) this.#tasks.map[task]!.done = undefined;
+  }
+
+  /** The attempts under way, the oldest first. */
+  get running(): readonly (Assignment & { readonly worker: WorkerId; readonly sinceMs: number })[] {
+    return [...this.#attempts.values()];
+  }
+
+  #end(attempt: number): Running | undefined {
+    const running = this.#attempts.get(attempt);
+    if (running === undefined) return undefined;
+    this.#attempts.delete(attempt);
+    const state = this.#tasks[running.phase][running.task]!;
+    state.running = state.running.filter((other) => other !== running);
+    return running;
+  }
+}
+
+function median(numbers: readonly number[]): number {
+  return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)] ?? 0;
+}

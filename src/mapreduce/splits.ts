@@ -1,0 +1,55 @@
+/**
+ * The splits of a job's input: pieces that map tasks read. A file is cut into byte ranges, wherever they may fall: a word
+ * or line belongs to the range in which it begins (blocks.ts). What is compressed cannot be entered in the middle, and is
+ * one split.
+ *
+ * Several splits per worker let a fast one take more of them, and a lost one costs little; but each has a price, so they are
+ * neither too many nor too small. (The paper has M a good deal larger than the number of machines, with 16 to 64 MB a
+ * split; section 3.5.)
+ */
+import { assert } from '../lib/assert.ts';
+import type { InputFile } from './inputs.ts';
+import type { Split } from './tasks.ts';
+
+const SPLITS_PER_WORKER = 4;
+const SPLIT_BYTES_MIN = 4 << 20;
+const SPLIT_BYTES_MAX = 64 << 20;
+
+/** `splitBytes`: as the user wants it; else by the size of the input and the number of workers. */
+export function planSplits(
+  files: readonly InputFile[],
+  options: { workers: number; splitBytes?: number | undefined; wholeFiles?: boolean },
+): Split[] {
+  const totalBytes = files.reduce((sum, { bytes }) => sum + bytes, 0);
+  const splitBytes = options.splitBytes ?? goodSplitBytes(totalBytes, options.workers);
+  assert(splitBytes >= 1, 'a split has bytes', splitBytes);
+  return files.flatMap((file) => splitsOf(file, options.wholeFiles ? Number.MAX_SAFE_INTEGER : splitBytes));
+}
+
+function goodSplitBytes(totalBytes: number, workers: number): number {
+  const fair = Math.ceil(totalBytes / (workers * SPLITS_PER_WORKER));
+  return Math.min(Math.max(fair, SPLIT_BYTES_MIN), SPLIT_BYTES_MAX);
+}
+
+/** An empty file has no split. */
+function splitsOf({ path, bytes, modifiedMs, gzip }: InputFile, splitBytes: number): Split[] {
+  if (bytes === 0) return [];
+  if (gzip) return [{ kind: 'gzip', path, fileBytes: bytes, modifiedMs }];
+  // Of one size each, rather than full ones and a rest.
+  const count = Math.ceil(bytes / splitBytes);
+  const end = (i: number) => Math.floor((bytes * i) / count);
+  return Array.from({ length: count }, (_, i) => ({
+    ...{ kind: 'range' as const, path, from: end(i), to: end(i + 1), fileBytes: bytes, modifiedMs },
+  }));
+}
+
+export function splitBytesOf(split: Split): number {
+  switch (split.kind) {
+    case 'range':
+      return split.to - split.from;
+    case 'gzip':
+      return split.fileBytes;
+    case 'bytes':
+      return split.bytes.length;
+  }
+}
