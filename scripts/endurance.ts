@@ -3,7 +3,7 @@
  *
  *   overwrite   1000 keys are written again and again (--writes 10000000): the data directories stay small
  *   away        a follower is away while --megabytes 2048 are written, and comes back by a snapshot
- *   rolling     all servers are restarted one after the other under load (--rounds 2): no failed request, no gap above 500 ms
+ *   rolling     all servers are restarted one after the other under load (--rounds 2): no failed request, no gap over 500 ms
  *
  * Needs redis-cli and redis-benchmark in the PATH. Flags behind `--` go to the servers.
  */

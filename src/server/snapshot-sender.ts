@@ -39,6 +39,8 @@ export interface SnapshotSenderOptions {
   readonly nameOf: (id: NodeId) => string;
   /** How far the follower's log is known to reach. */
   readonly matchIndexOf: (follower: NodeId) => number;
+  /** The last entry that the log no longer has. */
+  readonly compactedIndex: () => number;
   /** The store is damaged. */
   readonly onFatal: (error: Error) => void;
   /** Exactly once per `send`; `index`: the last entry of the snapshot that was installed, undefined when none was. */
@@ -159,11 +161,13 @@ export class SnapshotSender {
     const { store, group, random } = this.#options;
     const kept = this.#held.get(transfer.follower);
     this.#held.delete(transfer.follower);
-    if (kept?.view !== undefined) {
+    if (kept?.view !== undefined && kept.index >= this.#options.compactedIndex()) {
       transfer.view = kept.view;
       this.#connect(transfer);
       return;
     }
+    // It was kept for longer than the log could be: what follows it is gone, and it is of no use any more.
+    kept?.view?.reader.close();
     SnapshotReader.open(store, group, (error, reader) => {
       if (transfer.state === 'over') {
         reader?.close();

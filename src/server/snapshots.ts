@@ -110,6 +110,7 @@ export class Snapshots {
       ...{ clock, random, log, store, group: raft.group, nameOf, bytesPerSecond, openStream, onFatal },
       term: () => raft.term,
       matchIndexOf: (follower) => raft.leader?.progressOf(follower)?.matchIndex ?? 0,
+      compactedIndex: () => raft.log.compactedIndex,
       onEnded: (follower, index) => host.snapshotEnded(raft.group, follower, index),
     });
   }

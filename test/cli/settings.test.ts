@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { planCluster, readServerSettings } from '../../src/cli/settings.ts';
+import { planCluster, readCheckDir, readServerSettings } from '../../src/cli/settings.ts';
 import { ConfigError } from '../../src/lib/errors.ts';
 import { temporaryDirectory } from '../io/temporary.ts';
 
@@ -25,6 +25,19 @@ describe('the settings of a server', () => {
     expect(() => readServerSettings(['--config', '/nowhere/x'], {})).toThrow(
       /^cannot read the configuration file \/nowhere\/x: ENOENT/,
     );
+  });
+});
+
+describe('the directory to be checked', () => {
+  test('is named by --check-dir, which stands alone', () => {
+    expect(readCheckDir(['--port', '1'])).toBeUndefined();
+    expect(readCheckDir(['--check-dir', 'a'])).toBe('a');
+    expect(readCheckDir(['--check-dir=a b'])).toBe('a b');
+    expect(() => readCheckDir(['--dir', 'b', '--check-dir', 'a'])).toThrow(
+      new ConfigError('--check-dir stands alone: --dir beside it would do nothing'),
+    );
+    expect(() => readCheckDir(['--check-dir=a', '--check-dir=b'])).toThrow(ConfigError);
+    expect(() => readCheckDir(['--check-dir='])).toThrow(new ConfigError('--check-dir needs a value'));
   });
 });
 
@@ -68,6 +81,15 @@ describe('the plan of a local cluster', () => {
     expect(plan.requirepass).toBe('x');
   });
 
+  test('leaves out what is for one server, and refuses it in the file', () => {
+    const plan = planCluster([], { HSTORE_JOIN: 'a:1', HSTORE_CLUSTER_PORT: '7', HSTORE_TIMEOUT: '7' });
+    expect(plan.environment).toEqual({ HSTORE_TIMEOUT: '7' });
+    const path = configFile('force-new-cluster yes\n');
+    expect(() => planCluster(['--config', path], {})).toThrow(
+      new ConfigError(`force-new-cluster in ${path} is for one server: start it with hstore server`),
+    );
+  });
+
   test('hands secrets on in the environment, where other users do not see them', () => {
     const plan = planCluster(['--requirepass', 'geheim', '--cluster-secret=geheimer'], { PATH: '/bin' });
     expect(plan.environment).toEqual({
@@ -81,6 +103,12 @@ describe('the plan of a local cluster', () => {
   test.each([
     [['--nodes', '0'], "invalid value '0' for --nodes: argument must be between 1 and 9 inclusive"],
     [['--node', '3'], 'unknown flag --node: did you mean --nodes?'],
+    [['--join=a:1'], '--join is for one server: start it with hstore server'],
+    [['--check-dir', 'a'], '--check-dir is for one server: start it with hstore server'],
+    [
+      ['--cluster-announce-port', '1'],
+      '--cluster-announce-port is for one server: start it with hstore server',
+    ],
     [['--id', 'n1'], 'unknown flag --id: did you mean --dir?'],
     [['--reads', 'x'], "invalid value 'x' for --reads: valid are linearizable, local"],
     [

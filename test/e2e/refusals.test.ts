@@ -3,19 +3,11 @@
  * a full disk, bytes that make no sense, clients that never read.
  */
 import { spawnSync } from 'node:child_process';
-import {
-  closeSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  readSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
+import { readFileSync, rmSync, statSync } from 'node:fs';
 import { createConnection, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, expect, test } from 'vitest';
+import { damageLog } from './damage.ts';
 import { connect, info, ProcessCluster, pause, redisCli, ServerProcess, until } from './processes.ts';
 
 let cluster: ProcessCluster;
@@ -60,23 +52,6 @@ test('a directory of another cluster is refused and left as it is', async () => 
   await cluster.ready();
   expect(redisCli(server!.port, 'get', 'a').output).toBe('b\n');
 }, 30_000);
-
-/** Turns one bit of the first place in the log that holds `text`. */
-function damageLog(directory: string, text: string): void {
-  for (const name of readdirSync(join(directory, 'wal')).sort()) {
-    const path = join(directory, 'wal', name);
-    const at = readFileSync(path).indexOf(text);
-    if (at < 0) continue;
-    const file = openSync(path, 'r+');
-    const byte = Buffer.alloc(1);
-    readSync(file, byte, 0, 1, at);
-    byte[0]! ^= 1;
-    writeSync(file, byte, 0, 1, at);
-    closeSync(file);
-    return;
-  }
-  throw new Error('the log does not hold it');
-}
 
 test('a server whose log is damaged does not start, says where and what to do, and the others go on', async () => {
   cluster = await ProcessCluster.start(3);

@@ -18,6 +18,7 @@ import { checkLinearizable, type Operation } from '../sim/linearizability.ts';
 import { GOOD_NETWORK } from '../sim/network.ts';
 import { SimRandom } from '../sim/random.ts';
 import { ELECTION_TIMEOUT_MS } from './config.ts';
+import { checkLogBytes, SNAPSHOTS_OFTEN } from './snapshot-limits.ts';
 import { runScenario, sleep } from './virtual-time.ts';
 
 /** Nobody waits so long: a cluster that is mended answers. */
@@ -32,6 +33,8 @@ const UNRELIABLE = { ...GOOD_NETWORK, lossChance: 0.1, delayMeanMs: 13 };
 export interface KvLabOptions {
   readonly servers: number;
   readonly unreliable?: boolean;
+  /** The log is cut all the time, and whoever was away needs a snapshot. See snapshot-limits.ts. */
+  readonly snapshots?: boolean;
   /** Clerks as the labs have them: each numbers its writes, and sends them to one server after the other until answered. */
   readonly sessions?: boolean;
 }
@@ -40,6 +43,7 @@ export class KvConfig {
   readonly cluster: Cluster;
   readonly random: SimRandom;
   readonly sessions: boolean;
+  readonly invariants: Invariants;
   /** What every clerk saw. */
   readonly history: Operation<KeyOp>[] = [];
   #clerks = 0;
@@ -47,14 +51,15 @@ export class KvConfig {
   constructor(seed: number, options: KvLabOptions) {
     this.sessions = options.sessions === true;
     const commandTimeoutMs = this.sessions ? IMPATIENT_TIMEOUT_MS : COMMAND_TIMEOUT_MS;
-    this.cluster = new Cluster({ seed, servers: options.servers, commandTimeoutMs });
+    const snapshots = options.snapshots ? SNAPSHOTS_OFTEN : {};
+    this.cluster = new Cluster({ seed, servers: options.servers, commandTimeoutMs, ...snapshots });
     this.random = new SimRandom(seed + 1000);
     const { network, scheduler, servers } = this.cluster;
     if (options.unreliable) network.faults = { ...UNRELIABLE };
-    const invariants = new Invariants(this.cluster);
-    this.cluster.onSend = (from, _to, message) => invariants.onSend(from, message);
+    this.invariants = new Invariants(this.cluster);
+    this.cluster.onSend = (from, _to, message) => this.invariants.onSend(from, message);
     scheduler.afterEvent = () => {
-      invariants.check();
+      this.invariants.check();
       for (const { fatal } of servers) if (fatal !== undefined) throw fatal;
     };
   }
@@ -213,7 +218,8 @@ export class Clerk {
         const outcome = await this.#submit(server.id, words);
         const refused = outcome.known && outcome.reply instanceof ErrorReply;
         if (!refused) return outcome;
-        if (this.#cfg.sessions && outcome.reply.code === 'TIMEOUT') {
+        // Its deadline has passed; or a snapshot brought its effect, and not its reply.
+        if (outcome.reply.code === 'TIMEOUT') {
           this.#at = (this.#at + 1) % this.#servers.length;
           return { known: false };
         }
@@ -301,6 +307,7 @@ export async function genericTest(cfg: KvConfig, options: GenericOptions): Promi
       if (!options.randomKeys) checkAppends(me, value, count);
     }
   }
+  if (options.snapshots) checkLogBytes(cfg.cluster);
   const verdict = checkLinearizable(keyModel, cfg.history);
   expect(verdict.outcome, verdict.description).toBe('ok');
 }

@@ -71,9 +71,15 @@ export class ConfigurationInvariants {
     }
   }
 
-  /** "A removed server" may think that it leads only while it does not know; it is never elected. */
-  elected(leader: SimServer): void {
+  /** A majority of each side has voted for it, itself included; and it had not been removed. */
+  elected(leader: SimServer, hasVoted: (voter: NodeId) => boolean): void {
     assert(!this.isRemoved(leader.id), 'who was removed is not elected', leader.id);
+    const { configuration, term } = leader.replica!.raft;
+    assert(
+      majorities(configuration, hasVoted),
+      'a leader has the votes of a majority of the voters',
+      `leader ${leader.id} of term ${term}, voters ${configuration.voters.join(' ')}`,
+    );
   }
 
   /** `knownCommit`: what any server knows to be committed. */
@@ -90,6 +96,13 @@ export class ConfigurationInvariants {
       leader.id,
       pending.length,
     );
+    const { term } = leader.replica!.raft;
+    if (pending[0]?.term !== term) return;
+    assert(
+      log.termAt(log.commitIndex) === term,
+      'a leader changes the members when an entry of its term is committed (Ongaro, 2015)',
+      `leader ${leader.id} of term ${term}, entry ${pending[0].index}, commit ${log.commitIndex}`,
+    );
   }
 
   /**
@@ -105,7 +118,7 @@ export class ConfigurationInvariants {
       return log.stableIndex >= index && log.termAt(index) === term;
     };
     assert(
-      raft.configuration.hasMajority(mayHave) || before.hasMajority(mayHave),
+      majorities(raft.configuration, mayHave) || majorities(before, mayHave),
       'what is committed is on the disks of a majority of the voters',
       `leader ${leader.id}, index ${index}, voters ${raft.configuration.voters.join(' ')}`,
     );
@@ -114,6 +127,12 @@ export class ConfigurationInvariants {
   #find(id: NodeId): SimServer | undefined {
     return this.#cluster.servers.find((server) => server.id === id);
   }
+}
+
+/** Of the old voters and of the new ones, counted here by their roles alone. */
+function majorities(configuration: Configuration, isSo: (voter: NodeId) => boolean): boolean {
+  const sides = [sideOf(configuration, 'voter', 'outgoing'), sideOf(configuration, 'voter', 'incoming')];
+  return sides.every((side) => side.filter(isSo).length > side.length / 2);
 }
 
 function checkStep(before: Configuration, after: Configuration, index: number): void {

@@ -19,6 +19,7 @@ export class Faults {
   #figure8UntilMs = 0;
   /** So many of the next votes cost their giver its life. */
   #crashVoters = 0;
+  #isAway = false;
   readonly #badlyRead = new Set<SimServer>();
 
   constructor(cluster: Cluster, random: SimRandom) {
@@ -147,6 +148,8 @@ export class Faults {
         return this.#away();
       case 'breakStreams':
         return this.#transfers.breakStreams(victim);
+      case 'needlessSnapshot':
+        return this.#transfers.sendNeedless();
       case 'crashTransfer':
         return this.#transfers.arm();
       case 'reset':
@@ -208,18 +211,26 @@ export class Faults {
     });
   }
 
-  /** A follower is cut off, or down, for so long that the others' logs may leave it behind. */
+  /** A follower is cut off, or down, for so long that the others' logs may leave it behind; one at a time. */
   #away(): void {
     const { network, servers, ids } = this.#cluster;
-    const followers = servers.filter((server) => !server.isLeader);
-    if (followers.length === 0) return;
+    const followers = servers.filter((server) => !server.isLeader && server.up);
+    if (this.#isAway || followers.length < 2) return;
     const away = this.#random.pick(followers);
-    if (this.#random.chance(0.3)) return this.crash(away, 3000);
-    network.partition(
-      [away.id],
-      ids.filter((id) => id !== away.id),
-    );
-    this.later(2500, () => network.mendAll());
+    if (this.#random.chance(0.3)) return this.crash(away, 2000);
+    const others = ids.filter((id) => id !== away.id);
+    const both = (change: (from: number, to: number) => void) => {
+      for (const other of others) {
+        change(away.id, other);
+        change(other, away.id);
+      }
+    };
+    this.#isAway = true;
+    both((from, to) => network.cut(from, to));
+    this.#cluster.scheduler.after(this.#random.between(200, 1500), undefined, () => {
+      this.#isAway = false;
+      both((from, to) => network.mend(from, to));
+    });
   }
 
   /** An election on a slow network, so that candidates overlap, in which those who have voted crash. */

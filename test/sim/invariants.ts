@@ -134,7 +134,9 @@ export class Invariants {
       server.id,
     );
     this.#leaders.set(term, server.id);
-    this.configurations.elected(server);
+    const hasVoted = (voter: NodeId) =>
+      voter === server.id || this.#votes.get(`${voter} in term ${term}`) === server.id;
+    this.configurations.elected(server, hasVoted);
     for (let index = log.compactedIndex; index < this.committedTerms.length; index++) {
       const held = log.termAt(index);
       // Entries committed in this very term are the leader's own.

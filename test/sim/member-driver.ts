@@ -13,6 +13,7 @@ const MEMBERS_MAX = 5;
 /** Who was removed runs on for a while, as if nobody had told its operator. */
 const RUNS_ON_MS = 2000;
 const ASK_AGAIN_MS = 400;
+const STRANDED_MS = 1500;
 /** After which an earlier change can no longer begin: requests end, and late packets have arrived. */
 const QUIET_MS = 9000;
 
@@ -38,6 +39,7 @@ export class MemberDriver {
   /** Once in a while. */
   change(): void {
     this.#retireRemoved();
+    if (this.#random.chance(0.2)) return this.#strand();
     this.#once();
     if (this.#random.chance(0.2)) this.#once();
   }
@@ -52,6 +54,25 @@ export class MemberDriver {
     const leader = this.#cluster.leader();
     const victim = leader !== undefined && this.#random.chance(0.4) ? leader : this.#random.pick(servers);
     this.#ask({ type: 'remove', id: victim.id });
+  }
+
+  /** A leader that reaches nobody any more begins a change: its entry will be truncated, and must be forgotten. */
+  #strand(): void {
+    const { network, scheduler, ids } = this.#cluster;
+    const leader = this.#cluster.leader();
+    const others = ids.filter((id) => id !== leader?.id);
+    if (leader === undefined || others.length < 2 || this.#lost.size > 0) return;
+    network.partition([leader.id], others);
+    this.#ask({ type: 'remove', id: this.#random.pick(others) }, () => {}, leader);
+    scheduler.after(this.#random.exponential(STRANDED_MS), undefined, () => network.mendAll());
+  }
+
+  /** Asked for at the moment at which it is least wise: an impatient operator. */
+  newLeader(leader: SimServer): void {
+    if (!this.#random.chance(0.2) || this.#lost.size > 0) return;
+    const others = this.#cluster.servers.filter((server) => server !== leader);
+    if (others.length < 2) return;
+    this.#ask({ type: 'remove', id: this.#random.pick(others).id }, () => {}, leader);
   }
 
   #letIn(): void {
@@ -80,8 +101,12 @@ export class MemberDriver {
   }
 
   /** Whether it could be asked for at all. `done` may never come: the server that was asked may fall. */
-  #ask(change: MembershipChange, done: (outcome: ChangeOutcome) => void = () => {}): boolean {
-    const through = this.#random.pick(this.#cluster.servers).replica;
+  #ask(
+    change: MembershipChange,
+    done: (outcome: ChangeOutcome) => void = () => {},
+    server = this.#random.pick(this.#cluster.servers),
+  ): boolean {
+    const through = server.replica;
     if (through === undefined) return false;
     this.#lastAskedMs = this.#cluster.scheduler.nowMs;
     this.#cluster.options.trace?.(

@@ -90,7 +90,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'reads without asking the others whether it still leads',
     source: 'etcd issue 741',
-    fromSeed: 74,
+    fromSeed: 110,
     // A leader that steps down when it hears no majority hides the bug nearly always, so that goes too.
     plant: () => {
       const undo = replace(Leader.prototype, 'hearsMajority', { value: () => true });

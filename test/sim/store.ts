@@ -46,6 +46,8 @@ export interface StoreFaults {
 
 export class SimStore {
   readonly faults: StoreFaults = { failNextBatch: false, stallMs: 0 };
+  /** Written so far, over all lives. */
+  batches = 0;
   readonly #entries = new Map<string, Uint8Array>();
   readonly #scheduler: Scheduler;
   readonly #random: SimRandom;
@@ -172,6 +174,7 @@ export class SimStore {
               return new Error('input/output error');
             }
             this.#apply(changes);
+            this.batches++;
             return null;
           },
           tear: () => {

@@ -33,6 +33,7 @@ export interface FaultWeights {
   away: number;
   breakStreams: number;
   crashTransfer: number;
+  needlessSnapshot: number;
   /** Of connections; without them, that is with packets, 0. */
   reset: number;
   halfOpen: number;
@@ -54,8 +55,28 @@ export interface SwarmOptions {
 
 export const FAULTS_FOR_MS = 15_000;
 
-/** The draws come in this order for ever, or every seed is another. */
 export function drawOptions(seed: number, random: SimRandom): SwarmOptions {
+  const options = draw(seed, random);
+  return seed % 8 === 5 ? stormy(options) : options;
+}
+
+/** Somebody is always away, for a moment, and has to be sent a snapshot. */
+function stormy(options: SwarmOptions): SwarmOptions {
+  const { cluster, workload, weights } = options;
+  const checkpoints = { dirtyBytesMax: 1 << 20, entriesMax: 5, intervalMs: 300 };
+  const log = { walSegmentBytes: 4 << 10, walKeepBytes: 4 << 10, checkpoints };
+  const pauseMeanMs = 40;
+  return {
+    ...options,
+    cluster: { ...cluster, ...log, servers: Math.max(3, cluster.servers), snapshotBytesPerSecond: 1 << 20 },
+    workload: { ...workload, pauseMeanMs, operationsPerClient: Math.ceil(FAULTS_FOR_MS / pauseMeanMs) },
+    weights: { ...weights, away: 6, crashTransfer: 2, figure8: 0 },
+    meanBetweenFaultsMs: 200,
+  };
+}
+
+/** The draws come in this order for ever, or every seed is another. */
+function draw(seed: number, random: SimRandom): SwarmOptions {
   const snapshots = random.chance(0.6);
   const cluster: ClusterOptions = {
     seed,
@@ -63,7 +84,7 @@ export function drawOptions(seed: number, random: SimRandom): SwarmOptions {
     memoryBytesMax: random.pick([1024, 4096, 1 << 20]),
     walSegmentBytes: snapshots ? random.pick([4 << 10, 8 << 10]) : random.pick([8 << 10, 32 << 10]),
     // So little that whoever was away for a moment needs a snapshot, or more than there ever is.
-    walKeepBytes: snapshots ? random.pick([8 << 10, 16 << 10]) : random.pick([64 << 10, 1 << 20]),
+    walKeepBytes: snapshots ? random.pick([4 << 10, 16 << 10]) : random.pick([64 << 10, 1 << 20]),
     snapshotBytesPerSecond: random.pick([100 << 10, 1 << 20, 64 << 20]),
     commandTimeoutMs: random.pick([5000, 5000, 200]),
     // Checkpoints every few entries, so that the log is cut all the time, or nearly never.
@@ -109,11 +130,12 @@ function drawWeights(random: SimRandom, world: { streams: boolean; snapshots: bo
       storeError: weight() / 4,
     },
     ...{ diskFull: weight() / 4, badReads: weight() / 2, unreliable: weight(), transfer: weight() / 2 },
-    ...{ failover: weight() / 2, away: 0, breakStreams: 0, crashTransfer: 0 },
+    ...{ failover: weight() / 2, away: 0, breakStreams: 0, crashTransfer: 0, needlessSnapshot: weight() / 2 },
     ...{ reset: 0, halfOpen: 0, stall: 0 },
   };
   if (world.snapshots) {
-    Object.assign(weights, { away: 1 + weight(), breakStreams: weight(), crashTransfer: 2 * weight() });
+    const often = { away: 1 + weight(), crashTransfer: random.pick([0, 1, 2]) };
+    Object.assign(weights, { ...often, breakStreams: weight(), needlessSnapshot: weight() });
   }
   if (world.streams) Object.assign(weights, { reset: weight(), halfOpen: weight(), stall: weight() });
   return weights;

@@ -60,13 +60,29 @@ const FINISH_EVERY_MS = 200;
 
 export async function runSeed(seed: number, trace?: (line: string) => void): Promise<SwarmResult> {
   const swarm = new Swarm(seed, trace);
-  let failure: string | undefined;
-  try {
-    await swarm.run();
-  } catch (error) {
-    failure = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  }
+  const failure = await failureOf(() => swarm.run());
   return { seed, failure, counts: swarm.counts };
+}
+
+/** Also of a promise that nobody waits for: a real process ends by that. */
+async function failureOf(run: () => Promise<void>): Promise<string | undefined> {
+  const describe = (error: unknown) =>
+    error instanceof Error ? (error.stack ?? error.message) : String(error);
+  let escaped: string | undefined;
+  const others = process.listeners('unhandledRejection');
+  process.removeAllListeners('unhandledRejection');
+  process.on('unhandledRejection', (error) => {
+    escaped ??= describe(error);
+  });
+  try {
+    await run();
+    return escaped;
+  } catch (error) {
+    return escaped ?? describe(error);
+  } finally {
+    process.removeAllListeners('unhandledRejection');
+    for (const other of others) process.on('unhandledRejection', other);
+  }
 }
 
 class Swarm {
@@ -163,6 +179,9 @@ class Swarm {
     if (this.#terms.has(term)) return;
     this.#terms.add(term);
     this.#faults.newLeader(leader);
+    const { meanBetweenChangesMs } = this.#options;
+    if (meanBetweenChangesMs === undefined || this.#cluster.scheduler.nowMs >= FAULTS_FOR_MS) return;
+    this.#members.newLeader(leader);
   }
 
   get counts(): SwarmCounts {

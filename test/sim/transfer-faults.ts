@@ -6,9 +6,18 @@ import { assert } from '../../src/lib/assert.ts';
 import type { Cluster, SimServer } from './cluster.ts';
 import type { SimRandom } from './random.ts';
 import type { Life } from './scheduler.ts';
+import type { SimStore } from './store.ts';
 
 /** A takeover waits for two election timeouts; pauses of its server and late timers come on top. */
 const TAKEOVER_TIMEOUTS = 3;
+
+/** To be hit when the receiver's store has written so many batches. */
+interface Aim {
+  readonly store: SimStore;
+  readonly life: Life;
+  readonly batches: number;
+  readonly hit: () => void;
+}
 
 export class TransferFaults {
   readonly #cluster: Cluster;
@@ -16,6 +25,7 @@ export class TransferFaults {
   readonly #crash: (server: SimServer) => void;
   /** So many of the next transfers cost one of their ends its life. */
   #armed = 0;
+  readonly #aimed: Aim[] = [];
   /** By the life of the receiver: the snapshot that is known to be coming in. */
   readonly #known = new WeakMap<Life, number>();
   /** Servers that have got leadership by asking for it. */
@@ -33,6 +43,7 @@ export class TransferFaults {
 
   disarm(): void {
     this.#armed = 0;
+    this.#aimed.length = 0;
   }
 
   breakStreams(victim: SimServer): void {
@@ -41,23 +52,48 @@ export class TransferFaults {
     for (const id of ids) if (id !== victim.id) streams?.reset(victim.id, id);
   }
 
-  /** A small snapshot is received, verified and installed in some ten milliseconds; a large one takes seconds. */
+  /** A leader sends a follower what it has, all or nearly. */
+  sendNeedless(): void {
+    const leader = this.#cluster.leader();
+    const { configuration } = leader?.replica?.raft ?? {};
+    const others = configuration?.others(leader!.id) ?? [];
+    if (others.length > 0) leader!.replica!.snapshots.send(this.#random.pick(others));
+  }
+
   afterEvent(): void {
+    this.#strike();
     if (this.#armed === 0) return;
     for (const server of this.#cluster.servers) {
       const received = server.replica?.snapshots.received;
       if (received === undefined || this.#known.get(server.life!) === received.index) continue;
       this.#known.set(server.life!, received.index);
       this.#armed--;
-      const sender = this.#cluster.servers.find(({ id }) => id === received.from);
-      const act = this.#random.pick([
-        () => this.#crash(server),
-        () => this.#crash(server),
-        () => sender !== undefined && this.#crash(sender),
-        () => this.breakStreams(server),
-      ]);
-      const delayMs = this.#random.chance(0.7) ? this.#random.between(0, 14) : this.#random.exponential(1000);
-      this.#cluster.scheduler.after(delayMs, undefined, act);
+      this.#aim(server, received.from);
+    }
+  }
+
+  /** At a moment during the transfer, or right behind a batch of the store: a chunk, the meta record, the flip. */
+  #aim(server: SimServer, from: number): void {
+    const sender = this.#cluster.servers.find(({ id }) => id === from);
+    const hit = this.#random.pick([
+      () => this.#crash(server),
+      () => this.#crash(server),
+      () => sender !== undefined && this.#crash(sender),
+      () => this.breakStreams(server),
+    ]);
+    const { store, life } = server;
+    if (this.#random.chance(0.3)) {
+      this.#cluster.scheduler.after(this.#random.exponential(1000), undefined, hit);
+    } else {
+      this.#aimed.push({ store, life: life!, batches: store.batches + 1 + this.#random.below(4), hit });
+    }
+  }
+
+  #strike(): void {
+    for (const aim of this.#aimed.splice(0)) {
+      if (!aim.life.alive) continue;
+      if (aim.store.batches < aim.batches) this.#aimed.push(aim);
+      else this.#cluster.scheduler.after(this.#random.between(0, 3), undefined, aim.hit);
     }
   }
 
