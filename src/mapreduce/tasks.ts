@@ -21,6 +21,8 @@ export interface JobSpec {
   readonly reducers: number;
   /** Of one worker, for what it gathers before it spills. */
   readonly memoryBytes: number;
+  /** What a part of the output is: lines for people, or lines with their keys, so that parts can be merged (parts.ts). */
+  readonly output: 'lines' | 'keyed';
   /** Where intermediate files lie; a directory of this job alone, removed at its end. */
   readonly temporary: string;
 }

@@ -1,0 +1,135 @@
+/**
+ * Parts of the output: what a reduce task writes, one file per partition, in the order of the keys' bytes.
+ *
+ *   lines    the lines as they are, each with its end: what `--out DIR` keeps
+ *   keyed    row ...: key length varint | count varint | line length varint | key | line: to be merged into one output, since the
+ *            order of lines need not be that of their keys (`a!: 1` is before `a: 1`, and `a` before `a!`)
+ *
+ * `count` is what `--sort count` and `--top` go by; 0 where a job counts nothing.
+ */
+import { Buffer } from 'node:buffer';
+import type { BulkReader, BulkWriter } from '../lib/bulk.ts';
+
+export interface PartRow {
+  readonly key: Uint8Array;
+  readonly count: number;
+  /** Without its end. */
+  readonly line: Uint8Array;
+}
+
+const BLOCK_BYTES = 256 << 10;
+const NEWLINE = 0x0a;
+const VARINT_BYTES_MAX = 8;
+
+export class PartWriter {
+  readonly #writer: BulkWriter;
+  readonly #kind: 'lines' | 'keyed';
+  #block = Buffer.allocUnsafe(BLOCK_BYTES);
+  #length = 0;
+  /** Written so far. */
+  bytes = 0;
+
+  constructor(writer: BulkWriter, kind: 'lines' | 'keyed') {
+    this.#writer = writer;
+    this.#kind = kind;
+  }
+
+  /** Bytes are copied. */
+  row({ key, count, line }: PartRow): void {
+    const keyed = this.#kind === 'keyed';
+    const needed = line.length + 1 + (keyed ? key.length + 3 * VARINT_BYTES_MAX : 0);
+    this.#makeRoom(needed);
+    if (keyed) {
+      this.#varint(key.length);
+      this.#varint(count);
+      this.#varint(line.length);
+      this.#raw(key);
+      this.#raw(line);
+    } else {
+      this.#raw(line);
+      this.#block[this.#length++] = NEWLINE;
+    }
+  }
+
+  /** What is buffered is written. The file is the caller's to sync and close. */
+  flush(): void {
+    this.#writer.write(this.#block.subarray(0, this.#length));
+    this.bytes += this.#length;
+    this.#length = 0;
+  }
+
+  #makeRoom(bytes: number): void {
+    if (this.#length + bytes <= this.#block.length) return;
+    this.flush();
+    if (bytes > this.#block.length) this.#block = Buffer.allocUnsafe(bytes);
+  }
+
+  #varint(value: number): void {
+    let rest = value;
+    while (rest >= 0x80) {
+      this.#block[this.#length++] = (rest % 0x80) | 0x80;
+      rest = Math.floor(rest / 0x80);
+    }
+    this.#block[this.#length++] = rest;
+  }
+
+  #raw(bytes: Uint8Array): void {
+    this.#block.set(bytes, this.#length);
+    this.#length += bytes.length;
+  }
+}
+
+/** Of a keyed part. */
+export class PartReader {
+  readonly #reader: BulkReader;
+  #block = Buffer.allocUnsafe(BLOCK_BYTES);
+  #from = 0;
+  #to = 0;
+  #position = 0;
+
+  constructor(reader: BulkReader) {
+    this.#reader = reader;
+  }
+
+  /** The next row; a view, good until the next call. */
+  next(): PartRow | undefined {
+    this.#need(3 * VARINT_BYTES_MAX);
+    if (this.#from === this.#to) return undefined;
+    const [keyLength, count, lineLength] = [this.#varint(), this.#varint(), this.#varint()];
+    this.#need(keyLength + lineLength);
+    const keyEnd = this.#from + keyLength;
+    const key = this.#block.subarray(this.#from, keyEnd);
+    const line = this.#block.subarray(keyEnd, keyEnd + lineLength);
+    this.#from = keyEnd + lineLength;
+    return { key, count, line };
+  }
+
+  close(): void {
+    this.#reader.close();
+  }
+
+  /** As many bytes in the block, or as there are. */
+  #need(bytes: number): void {
+    if (this.#to - this.#from >= bytes) return;
+    const rest = this.#block.subarray(this.#from, this.#to);
+    const block = bytes > this.#block.length ? Buffer.allocUnsafe(2 * bytes) : this.#block;
+    block.set(rest, 0);
+    this.#block = block;
+    this.#from = 0;
+    this.#to = rest.length;
+    const read = this.#reader.read(block, this.#to, block.length - this.#to, this.#position);
+    this.#position += read;
+    this.#to += read;
+  }
+
+  #varint(): number {
+    let value = 0;
+    let factor = 1;
+    for (;;) {
+      const byte = this.#block[this.#from++]!;
+      value += (byte & 0x7f) * factor;
+      if (byte < 0x80) return value;
+      factor *= 0x80;
+    }
+  }
+}
