@@ -3,7 +3,7 @@
  * happened, with the time, and says what to do; whoever owns it (a process with threads, later the leader of a cluster)
  * does it.
  *
- *   task      idle --next--> running (one attempt, or two) --done--> done           a map task's output may be lost: idle again
+ *   task      idle --next--> running (one attempt, or two) --done--> done        a map task's output may be lost: idle
  *                  <--failed, worker lost--
  *   job       map --all maps done--> reduce --all reduces done--> done              failed, from any of them
  *

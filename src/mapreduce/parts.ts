@@ -2,8 +2,8 @@
  * Parts of the output: what a reduce task writes, one file per partition, in the order of the keys' bytes.
  *
  *   lines    the lines as they are, each with its end: what `--out DIR` keeps
- *   keyed    row ...: key length varint | count varint | line length varint | key | line: to be merged into one output, since the
- *            order of lines need not be that of their keys (`a!: 1` is before `a: 1`, and `a` before `a!`)
+ *   keyed    row ...: key length varint | count varint | line length varint | key | line: to be merged into one output,
+ *            since the order of lines need not be that of their keys (`a!: 1` is before `a: 1`, and `a` before `a!`)
  *
  * `count` is what `--sort count` and `--top` go by; 0 where a job counts nothing.
  */

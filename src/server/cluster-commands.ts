@@ -5,11 +5,13 @@
  *
  * Forms as in Redis 7.0's cluster.c.
  */
+
 import { SLOTS, slotOf } from '../kv/slot.ts';
 import { latin1 } from '../lib/bytes.ts';
 import { NOBODY } from '../raft/types.ts';
 import { MapReply, type Reply, VerbatimReply } from '../resp/reply.ts';
-import { type Call, type Member, memberIdText, type ServerCommand, type ServerContext } from './context.ts';
+import { type Call, memberIdText, type ServerCommand, type ServerContext } from './context.ts';
+import type { Member } from './member.ts';
 import { MEET_HELP, MEMBERSHIP_HELP, membershipSubcommands } from './membership-commands.ts';
 import { bulk, helpLines, wrongArity } from './replies.ts';
 import { SERVER_ROWS } from './server-rows.ts';

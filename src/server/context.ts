@@ -10,25 +10,11 @@ import type { Client } from '../resp/client.ts';
 import type { ErrorReply, Reply } from '../resp/reply.ts';
 import type { Request } from '../resp/request.ts';
 import type { ClientPause } from './client-pause.ts';
+import type { Member } from './member.ts';
 import type { Monitors } from './monitor.ts';
-import type { Node } from './node.ts';
+import type { Node, PeerStatus } from './node.ts';
 import type { Replica } from './replica.ts';
 import type { RunningTotals, Stats } from './stats.ts';
-
-export interface Member {
-  readonly id: NodeId;
-  readonly name: string;
-  readonly host: string;
-  /** For clients. */
-  readonly port: number;
-  readonly peerPort: number;
-}
-
-export interface PeerStatus {
-  readonly connected: boolean;
-  /** By the monotonic clock; undefined: never. */
-  readonly lastHeardMs: number | undefined;
-}
 
 export interface ServerContext {
   readonly version: string;

@@ -14,8 +14,8 @@ import { formatMembers } from '../config/members.ts';
 import type { Env, Store } from '../lib/env.ts';
 import { ConfigError, CorruptionError, InUseError } from '../lib/errors.ts';
 import type { NodeId } from '../raft/types.ts';
-import type { Member } from './context.ts';
 import { clusterIdOf, formatIdentity, nodeIdOf, parseIdentity, type StoredIdentity } from './identity.ts';
+import type { Member } from './member.ts';
 import { MetPeers } from './met-peers.ts';
 
 /** What all keys that hstore writes lie between. */
@@ -109,7 +109,7 @@ export class DataDirectory {
     await this.#write({ ...this.#stored, stage: 'removed' });
   }
 
-  /** Takes on the identity that a cluster has given this server. What was here is removed: the caller has made sure that it is nothing. */
+  /** Takes on the identity that a cluster gives this server. What was here, and the caller knows to be nothing, goes. */
   async becomeMember({ clusterId, nodeId }: { clusterId: string; nodeId: NodeId }): Promise<void> {
     const { name } = this.#stored;
     const members = [this.#config.announced];

@@ -107,8 +107,11 @@ export function parseIdentity(content: Uint8Array, path: string): StoredIdentity
 
 /** Undefined unless it is, to the byte, what `formatIdentity` writes. */
 function parseBody(text: string): StoredIdentity | undefined {
-  const form =
-    /^.*\ncluster-id ([0-9a-f]{40})\nnode-id (\d{1,15})\nname (\S+)\norigin (\S+)\nstage (\S+)\nmembers (\S*)\nchecksum \S+\n$/;
+  const lines = [
+    String.raw`.*\ncluster-id (\w{40})\nnode-id (\d{1,15})\nname (\S+)`,
+    String.raw`origin (\S+)\nstage (\S+)\nmembers (\S*)\nchecksum \S+\n`,
+  ];
+  const form = new RegExp(`^${lines.join('\\n')}$`);
   const [, clusterId, nodeId, name, originText, stageText, members] = form.exec(text) ?? [];
   const origin = ORIGINS.find((each) => each === originText);
   const stage = STAGES.find((each) => each === stageText);

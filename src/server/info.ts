@@ -2,12 +2,14 @@
  * INFO: what people and monitoring ask a server. Redis's sections and names where they mean the same, and a section
  * `Raft`. It is asked on every connect of some clients and every second by `redis-cli --stat`, so it only reads counters.
  */
+
 import { latin1 } from '../lib/bytes.ts';
 import type { Raft } from '../raft/raft.ts';
 import { NOBODY, type NodeId } from '../raft/types.ts';
 import { type Reply, VerbatimReply } from '../resp/reply.ts';
 import { REDIS_VERSION } from './connection-commands.ts';
-import type { Call, Member, ServerCommand, ServerContext } from './context.ts';
+import type { Call, ServerCommand, ServerContext } from './context.ts';
+import type { Member } from './member.ts';
 import { memoryUse } from './memory-commands.ts';
 import { SERVER_ROWS } from './server-rows.ts';
 

@@ -5,7 +5,16 @@
 import type { MemberAddress } from '../config/members.ts';
 import { assert } from '../lib/assert.ts';
 import type { Configuration, GroupMember, MembershipChange } from '../raft/configuration.ts';
-import type { Member } from './context.ts';
+import type { NodeId } from '../raft/types.ts';
+
+export interface Member {
+  readonly id: NodeId;
+  readonly name: string;
+  readonly host: string;
+  /** For clients. */
+  readonly port: number;
+  readonly peerPort: number;
+}
 
 const FORM = /^([^=]+)=(?:\[([^\]]+)\]|([^:]+)):(\d+)@(\d+)$/;
 

@@ -15,9 +15,8 @@ import { DEFAULT_LIMITS } from '../raft/limits.ts';
 import { NOBODY, type NodeId } from '../raft/types.ts';
 import { encodeCard } from './card.ts';
 import { DEFAULT_CHECKPOINTS } from './checkpointer.ts';
-import type { Member, PeerStatus } from './context.ts';
 import type { DataDirectory } from './data-directory.ts';
-import { describeMember, isSound, memberOf } from './member.ts';
+import { describeMember, isSound, type Member, memberOf } from './member.ts';
 import type { MetPeers } from './met-peers.ts';
 import type { Invited } from './peer-host.ts';
 import { PeerLinks } from './peer-links.ts';
@@ -26,6 +25,12 @@ import { Replica } from './replica.ts';
 export const GROUP = 1;
 /** How often it looks whether the cluster knows its address. */
 const ADDRESS_EVERY_MS = 1000;
+
+export interface PeerStatus {
+  readonly connected: boolean;
+  /** By the monotonic clock; undefined: never. */
+  readonly lastHeardMs: number | undefined;
+}
 
 export interface NodeOptions {
   readonly directory: DataDirectory;

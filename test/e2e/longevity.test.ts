@@ -152,7 +152,9 @@ async function leaveBehind(server: ServerProcess): Promise<void> {
   const last = Number(info(server.port).raft_last_log_index ?? 0);
   await server.kill();
   const isBehind = () =>
-    cluster.servers.some(({ running, port }) => running && Number(info(port).raft_first_log_index) > last + 1);
+    cluster.servers.some(
+      ({ running, port }) => running && Number(info(port).raft_first_log_index) > last + 1,
+    );
   await until(isBehind, 5000).catch(() => undefined);
   server.start();
 }

@@ -7,9 +7,9 @@ import { createEnv } from '../../src/io/env.ts';
 import { crc32 } from '../../src/lib/checksum.ts';
 import type { Store } from '../../src/lib/env.ts';
 import { ConfigError, InUseError } from '../../src/lib/errors.ts';
-import type { Member } from '../../src/server/context.ts';
 import { DataDirectory } from '../../src/server/data-directory.ts';
 import { clusterIdOf, nodeIdOf, type StoredIdentity } from '../../src/server/identity.ts';
+import type { Member } from '../../src/server/member.ts';
 import { temporaryDirectory } from '../io/temporary.ts';
 
 const env = createEnv({ log: { level: 'warning' }, tcp: { keepAliveMs: 300_000 } });
