@@ -128,3 +128,31 @@ test('the transfer of a snapshot waits for room on the disk, and is gone on with
     await operator.write(1);
   }
 });
+
+test('a follower that has the snapshot, when the leader did not hear of it and its log has gone on, gets a newer one', async () => {
+  for (const seed of SEEDS) {
+    const options = { ...SMALL_LOG, walKeepBytes: 4 << 10 };
+    const operator = new Operator({ seed, servers: 3, ...options });
+    const { cluster } = operator;
+    const leader = await operator.leader();
+    const away = await operator.follower();
+    const others = cluster.ids.filter((id) => id !== away.id);
+    cluster.network.partition([away.id], others);
+    await operator.write(60);
+    let installs = 0;
+    cluster.onLog = (server, event) => {
+      if (server !== away || event !== 'took over a snapshot' || installs++ > 0) return;
+      cluster.simStreams.breakAll(away.id);
+      cluster.network.partition([away.id], others);
+    };
+    cluster.network.mendAll();
+    expect(await cluster.until(() => installs > 0, 20_000), 'a first one is installed').toBe(true);
+    // More than the log is let grow to for somebody who is being sent a snapshot.
+    await operator.write(600);
+    cluster.network.mendAll();
+    const caughtUp = () =>
+      away.replica!.stateMachine.appliedIndex === leader.replica!.stateMachine.appliedIndex;
+    expect(await cluster.until(caughtUp, 20_000), 'it catches up').toBe(true);
+    expect(installs).toBeGreaterThan(1);
+  }
+});

@@ -64,7 +64,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'forgets its vote in a crash',
     source: 'hashicorp/raft issue 661',
-    fromSeed: 90,
+    fromSeed: 50,
     plant: () =>
       replaceReady((ready) => {
         if (ready.save?.hardState === undefined) return ready;
@@ -90,7 +90,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'reads without asking the others whether it still leads',
     source: 'etcd issue 741',
-    fromSeed: 110,
     // A leader that steps down when it hears no majority hides the bug nearly always, so that goes too.
     plant: () => {
       const undo = replace(Leader.prototype, 'hearsMajority', { value: () => true });
@@ -132,7 +131,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'does not read its vote back from the log',
     source: 'Raft figure 2, persistent state',
-    fromSeed: 90,
+    fromSeed: 50,
     plant: () => {
       const { take } = LogRebuilder.prototype;
       return replace(LogRebuilder.prototype, 'take', {

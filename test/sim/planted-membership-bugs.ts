@@ -96,6 +96,7 @@ export const MEMBERSHIP_BUGS: readonly PlantedBug[] = [
   {
     name: 'keeps a configuration whose entry is truncated',
     source: 'etcd, hashicorp/raft: configuration is rolled back with the log',
+    fromSeed: 38,
     plant: () => replace(ConfigurationLog.prototype, 'truncatedFrom', { value: () => {} }),
   },
   {

@@ -13,6 +13,7 @@ import { RaftLog } from '../../src/raft/log.ts';
 import { Wal } from '../../src/raft/wal.ts';
 import type { CompactionNeeds } from '../../src/raft/wal-compaction.ts';
 import { Snapshots } from '../../src/server/snapshots.ts';
+import { GROUP } from './cluster.ts';
 import { type PlantedBug, replace } from './planting.ts';
 import { SimStore } from './store.ts';
 
@@ -58,52 +59,34 @@ function looseSnapshots(): () => void {
   });
 }
 
-/** Between the end of a transfer and the flip of the store the log on the disk is made to begin behind the snapshot. */
+/** Before the store is flipped, the log on the disk is made to begin behind the snapshot. */
 function resetLogFirst(): () => void {
-  const { finish, flip } = SnapshotWriter.prototype;
+  const { flip } = SnapshotWriter.prototype;
   const { suspend, snapshotEnded } = RaftHost.prototype;
   const { compact } = Wal.prototype;
-  let finished: SnapshotWriter | undefined;
-  let wal: Wal | undefined;
-  /** Those that wait for their reset, and those that have it. */
-  const flips = new Map<SnapshotWriter, () => void>();
-  const reset = new Set<SnapshotWriter>();
+  let last: Wal | undefined;
+  /** Of the servers that are about to flip. */
+  const wals: Wal[] = [];
   return all(
-    replace(SnapshotWriter.prototype, 'finish', {
-      value(this: SnapshotWriter, done: (error: Error | null) => void) {
-        finish.call(this, (error) => {
-          finished = error === null ? this : undefined;
-          done(error);
-          finished = undefined;
-        });
-      },
-    }),
     replace(SnapshotWriter.prototype, 'flip', {
       value(this: SnapshotWriter, done: (error: Error | null) => void) {
-        if (!flips.has(this) || reset.has(this)) flip.call(this, done);
-        else flips.set(this, () => flip.call(this, done));
+        const { index, term } = this;
+        const save = { token: 0, hardState: undefined, truncateFrom: undefined, entries: [] };
+        wals.shift()!.save(GROUP, { ...save, snapshot: { index, term } }, () => flip.call(this, done));
       },
     }),
     replace(Wal.prototype, 'compact', {
       value(this: Wal, group: number, needs: CompactionNeeds) {
-        wal = this;
+        last = this;
         return compact.call(this, group, needs);
       },
     }),
     replace(RaftHost.prototype, 'suspend', {
       value(this: RaftHost, group: number) {
         const suspended = suspend.call(this, group);
-        if (!suspended || finished === undefined) return suspended;
-        // Asks the host's log to compact, which shows which one it is.
+        // Has the host's log compact, which shows which one it is.
         snapshotEnded.call(this, group, 0, undefined);
-        const writer = finished;
-        const { index, term } = writer;
-        const save = { token: 0, hardState: undefined, truncateFrom: undefined, entries: [] };
-        wal!.save(group, { ...save, snapshot: { index, term } }, () => {
-          reset.add(writer);
-          flips.get(writer)?.();
-        });
-        flips.set(writer, () => {});
+        if (suspended) wals.push(last!);
         return suspended;
       },
     }),
@@ -183,7 +166,7 @@ export const SNAPSHOT_BUGS: readonly PlantedBug[] = [
   {
     name: 'resets its log before the store has the snapshot',
     source: 'redisraft issue 654, tikv issue 12470',
-    fromSeed: 35,
+    fromSeed: 70,
     plant: resetLogFirst,
   },
 ];

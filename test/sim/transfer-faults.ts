@@ -10,12 +10,14 @@ import type { SimStore } from './store.ts';
 
 /** A takeover waits for two election timeouts; pauses of its server and late timers come on top. */
 const TAKEOVER_TIMEOUTS = 3;
+const SLOW_STORE_MS = 10;
 
 /** To be hit when the receiver's store has written so many batches. */
 interface Aim {
   readonly store: SimStore;
   readonly life: Life;
   readonly batches: number;
+  readonly slow: boolean;
   readonly hit: () => void;
 }
 
@@ -85,15 +87,29 @@ export class TransferFaults {
     if (this.#random.chance(0.3)) {
       this.#cluster.scheduler.after(this.#random.exponential(1000), undefined, hit);
     } else {
-      this.#aimed.push({ store, life: life!, batches: store.batches + 1 + this.#random.below(4), hit });
+      // On a slow store what happens beside its batches can be hit.
+      const slow = this.#random.chance(0.5);
+      if (slow) store.faults.stallMs = SLOW_STORE_MS;
+      const batches = store.batches + 1 + this.#random.below(4);
+      this.#aimed.push({ store, life: life!, batches, slow, hit });
     }
   }
 
   #strike(): void {
     for (const aim of this.#aimed.splice(0)) {
-      if (!aim.life.alive) continue;
-      if (aim.store.batches < aim.batches) this.#aimed.push(aim);
-      else this.#cluster.scheduler.after(this.#random.between(0, 3), undefined, aim.hit);
+      const { store, life, slow } = aim;
+      const over = () => {
+        if (slow) store.faults.stallMs = 0;
+      };
+      if (!life.alive) over();
+      else if (store.batches < aim.batches) this.#aimed.push(aim);
+      else {
+        const delayMs = this.#random.between(0, slow ? 1.5 * SLOW_STORE_MS : 3);
+        this.#cluster.scheduler.after(delayMs, undefined, () => {
+          over();
+          aim.hit();
+        });
+      }
     }
   }
 
