@@ -25,5 +25,7 @@ export default defineConfig({
     exclude: [...configDefaults.exclude, ...leftOut(BESIDE_REDIS, PROGRAMS), ...leftOut(BESIDE_OPENSSL, ['openssl'])],
     testTimeout: 20_000,
     hookTimeout: 20_000,
+    // Much of the time is waiting: for elections, for processes. By itself vitest leaves a core free.
+    maxWorkers: 2,
   },
 });

@@ -74,7 +74,8 @@ describe('clients', () => {
       ...flagsFor(server),
     ]);
     await cluster.ready();
-    expect(redisCli(tlsPort!, ...tlsArgs(strangers.issue('s')), 'ping').status).toBe(1);
+    // It ends with an error, or by a signal when the connection is closed under it.
+    expect(redisCli(tlsPort!, ...tlsArgs(strangers.issue('s')), 'ping').status).not.toBe(0);
     expect(redisCli(tlsPort!, ...tlsArgs(client), 'ping').output).toBe('PONG\n');
     expect(redisCli(tlsPort!, ...tlsArgs(), 'ping').output).toBe('PONG\n');
     await until(() => cluster.servers[0]!.output.includes('a TLS handshake failed'), 10_000);

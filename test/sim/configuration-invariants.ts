@@ -71,10 +71,14 @@ export class ConfigurationInvariants {
     }
   }
 
-  /** A majority of each side has voted for it, itself included; and it had not been removed. */
+  /**
+   * A majority of each side has voted for it, itself included. Who was removed may be elected only as long as it does not
+   * know that this is committed: it might be the only one who has the entry (thesis 4.2.2).
+   */
   elected(leader: SimServer, hasVoted: (voter: NodeId) => boolean): void {
-    assert(!this.isRemoved(leader.id), 'who was removed is not elected', leader.id);
-    const { configuration, term } = leader.replica!.raft;
+    const { configuration, term, log } = leader.replica!.raft;
+    const knows = log.configuration.index <= log.commitIndex;
+    assert(!this.isRemoved(leader.id) || !knows, 'who knows that it was removed is not elected', leader.id);
     assert(
       majorities(configuration, hasVoted),
       'a leader has the votes of a majority of the voters',

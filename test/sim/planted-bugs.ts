@@ -38,6 +38,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'counts its own log before its disk has it',
     source: 'etcd issue 14370',
+    fromSeed: 18,
     plant: () =>
       replace(RaftLog.prototype, 'stableIndex', {
         get(this: RaftLog) {
@@ -90,6 +91,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'reads without asking the others whether it still leads',
     source: 'etcd issue 741',
+    fromSeed: 16,
     // A leader that steps down when it hears no majority hides the bug nearly always, so that goes too.
     plant: () => {
       const undo = replace(Leader.prototype, 'hearsMajority', { value: () => true });
@@ -112,6 +114,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'reads before the replica has caught up',
     source: 'Raft thesis 6.4, step 4',
+    fromSeed: 10,
     plant: () =>
       replaceReady((ready) => ({ ...ready, reads: ready.reads.map((read) => ({ ...read, index: 0 })) })),
   },

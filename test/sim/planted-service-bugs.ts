@@ -93,6 +93,7 @@ export const SERVICE_BUGS: readonly PlantedBug[] = [
   {
     name: 'lets a read remove the expired key that it finds, on its own replica',
     source: 'state that differs between replicas',
+    fromSeed: 10,
     plant: () => {
       const { read } = KvStateMachine.prototype;
       const { lookup } = Keyspace.prototype;
@@ -122,6 +123,7 @@ export const SERVICE_BUGS: readonly PlantedBug[] = [
   {
     name: 'lets each read decide by its own clock what has expired',
     source: 'atomix issue 330: expiry goes by the time of the log',
+    fromSeed: 16,
     plant: () => replace(Reader.prototype, 'expiredBetween', { value: () => false }),
   },
   {

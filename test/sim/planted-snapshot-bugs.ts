@@ -139,6 +139,7 @@ export const SNAPSHOT_BUGS: readonly PlantedBug[] = [
   {
     name: 'takes a snapshot for whole when its transfer breaks',
     source: 'hashicorp/raft: a snapshot is length-checked',
+    fromSeed: 18,
     plant: () => {
       const { next } = SnapshotReader.prototype;
       const begun = new WeakSet<SnapshotReader>();
@@ -161,6 +162,7 @@ export const SNAPSHOT_BUGS: readonly PlantedBug[] = [
   {
     name: 'compacts past what the store has',
     source: 'etcd issue 13766',
+    fromSeed: 16,
     plant: () => compactWith((needs) => ({ ...needs, checkpointedIndex: Number.POSITIVE_INFINITY })),
   },
   {

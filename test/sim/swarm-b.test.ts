@@ -5,7 +5,7 @@ import { testSeeds } from './swarm-seeds.ts';
 testSeeds(121, 241);
 
 test('a seed always tells the same story', async () => {
-  for (const seed of [3, 8, 21]) {
+  for (const seed of [5, 8, 21]) {
     const stories: string[][] = [[], []];
     for (const story of stories) await runSeed(seed, (line) => story.push(line));
     expect(stories[0]!.length).toBeGreaterThan(10);
