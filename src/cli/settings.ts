@@ -205,7 +205,8 @@ function without(environment: Environment, names: readonly string[]): Environmen
   return Object.fromEntries(Object.entries(environment).filter(([name]) => !variables.includes(name)));
 }
 
-function readConfigFile(flags: readonly Flag[], environment: Environment): ConfigFile | undefined {
+/** The file that is named with --config; undefined: none is. Throws ConfigError. */
+export function readConfigFile(flags: readonly Flag[], environment: Environment): ConfigFile | undefined {
   const path =
     flags.findLast(([name]) => name === CONFIG_FLAG)?.[1] ?? environment[variableName(CONFIG_FLAG)];
   if (path === undefined || path === '') return undefined;

@@ -31,10 +31,11 @@ export interface Sources {
 
 /** A flag that has no value: it is there or not. */
 const SWITCH_VALUE = 'yes';
-/** Environment variables of hstore that are no directives. */
-const OTHER_VARIABLES = ['CACHE_DIR', 'CONFIG', 'MODE', 'LAUNCHER', 'NODES', 'RESTART'].map(
-  (name) => `HSTORE_${name}`,
-);
+/** Environment variables of hstore that are no directives of a server. */
+const OTHER_VARIABLES = [
+  ...['CACHE_DIR', 'CONFIG', 'MODE', 'LAUNCHER', 'NODES', 'RESTART'],
+  ...['REDUCES', 'WORKERS', 'MEMORY', 'SPLIT', 'SEQUENTIAL', 'OUT', 'FORCE', 'TOP', 'SORT'],
+].map((name) => `HSTORE_${name}`);
 /** Directives whose value may be several words of a line. */
 export const MANY_WORDS: readonly string[] = [
   ...['bind', 'save', 'client-output-buffer-limit', 'latency-tracking-info-percentiles'],

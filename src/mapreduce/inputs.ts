@@ -14,6 +14,8 @@ import { globMatches, isPattern } from '../lib/glob.ts';
 
 export interface InputFile {
   readonly path: string;
+  /** What records call it, where that is not its path. */
+  readonly name?: string;
   readonly bytes: number;
   readonly modifiedMs: number;
   readonly gzip: boolean;

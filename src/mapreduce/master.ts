@@ -61,6 +61,10 @@ export class Master {
   readonly #tasks: Readonly<Record<Phase, readonly TaskState[]>>;
   readonly #attempts = new Map<number, Running>();
   readonly #durationsMs: Record<Phase, number[]> = { map: [], reduce: [] };
+  /** Of the tasks: there may be a hundred thousand of them, which are not counted again at every step. */
+  readonly #done: Record<Phase, number> = { map: 0, reduce: 0 };
+  /** Tasks before this one are done or running. */
+  readonly #firstIdle: Record<Phase, number> = { map: 0, reduce: 0 };
   #lastAttempt = 0;
   #failure: JobFailure | undefined;
 
@@ -88,7 +92,7 @@ export class Master {
   }
 
   doneCount(phase: Phase): number {
-    return this.#tasks[phase].filter(({ done }) => done !== undefined).length;
+    return this.#done[phase];
   }
 
   count(phase: Phase): number {
@@ -127,12 +131,20 @@ export class Master {
   next(worker: WorkerId, nowMs: number): Assignment | undefined {
     const { phase } = this;
     if (phase === 'done' || phase === 'failed') return undefined;
+    const chosen = this.#idle(phase, nowMs) ?? this.#straggler(phase, worker, nowMs);
+    return chosen === undefined ? undefined : this.#assign(phase, chosen, { worker, nowMs });
+  }
+
+  #idle(phase: Phase, nowMs: number): number | undefined {
     const tasks = this.#tasks[phase];
-    const isIdle = ({ running, done, notBeforeMs }: TaskState) =>
-      done === undefined && running.length === 0 && nowMs >= notBeforeMs;
-    const task = tasks.findIndex(isIdle);
-    const chosen = task >= 0 ? task : this.#straggler(phase, worker, nowMs);
-    return chosen < 0 ? undefined : this.#assign(phase, chosen, { worker, nowMs });
+    const isTaken = ({ running, done }: TaskState) => done !== undefined || running.length > 0;
+    let first = this.#firstIdle[phase];
+    while (first < tasks.length && isTaken(tasks[first]!)) first++;
+    this.#firstIdle[phase] = first;
+    for (let task = first; task < tasks.length; task++) {
+      if (!isTaken(tasks[task]!) && nowMs >= tasks[task]!.notBeforeMs) return task;
+    }
+    return undefined;
   }
 
   #assign(phase: Phase, task: number, { worker, nowMs }: { worker: WorkerId; nowMs: number }): Assignment {
@@ -142,16 +154,17 @@ export class Master {
     return { phase, task, attempt: running.attempt };
   }
 
-  /** A task near the end of the phase that takes much longer than the others, and runs once; -1 if there is none. */
-  #straggler(phase: Phase, worker: WorkerId, nowMs: number): number {
+  /** A task near the end of the phase that takes much longer than the others, and runs once. */
+  #straggler(phase: Phase, worker: WorkerId, nowMs: number): number | undefined {
     const tasks = this.#tasks[phase];
-    if (this.doneCount(phase) < BACKUP_FROM_SHARE * tasks.length) return -1;
+    if (this.doneCount(phase) < BACKUP_FROM_SHARE * tasks.length) return undefined;
     const patienceMs = Math.max(BACKUP_MS_MIN, BACKUP_TIMES_MEDIAN * median(this.#durationsMs[phase]));
-    return tasks.findIndex(({ running, done }) => {
-      const [only] = running;
-      if (done !== undefined || running.length !== 1 || only!.worker === worker) return false;
-      return nowMs - only!.sinceMs > patienceMs;
-    });
+    for (const only of this.#attempts.values()) {
+      if (only.phase !== phase || only.worker === worker) continue;
+      const { running, done } = tasks[only.task]!;
+      if (done === undefined && running.length === 1 && nowMs - only.sinceMs > patienceMs) return only.task;
+    }
+    return undefined;
   }
 
   /** When `next` may have something although it has nothing now and nothing happens until then; undefined: never. */
@@ -173,6 +186,7 @@ export class Master {
       return { counts: false, abort: [] };
     }
     task!.done = result;
+    this.#done[running.phase]++;
     this.#durationsMs[running.phase].push(nowMs - running.sinceMs);
     return { counts: true, abort: [...task!.running] };
   }
@@ -199,7 +213,13 @@ export class Master {
 
   /** The outputs of these map tasks cannot be had any more: they are done again, and the reduce tasks wait for that. */
   mapLost(tasks: readonly number[]): void {
-    for (const task of tasks) this.#tasks.map[task]!.done = undefined;
+    for (const task of tasks) {
+      const state = this.#tasks.map[task]!;
+      if (state.done === undefined) continue;
+      state.done = undefined;
+      this.#done.map--;
+      this.#firstIdle.map = Math.min(this.#firstIdle.map, task);
+    }
   }
 
   /** The attempts under way, the oldest first. */
@@ -213,6 +233,7 @@ export class Master {
     this.#attempts.delete(attempt);
     const state = this.#tasks[running.phase][running.task]!;
     state.running = state.running.filter((other) => other !== running);
+    this.#firstIdle[running.phase] = Math.min(this.#firstIdle[running.phase], running.task);
     return running;
   }
 }

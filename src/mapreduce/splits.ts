@@ -8,6 +8,7 @@
  * split; section 3.5.)
  */
 import { assert } from '../lib/assert.ts';
+import { ConfigError } from '../lib/errors.ts';
 import type { InputFile } from './inputs.ts';
 import type { Split } from './tasks.ts';
 
@@ -15,7 +16,13 @@ const SPLITS_PER_WORKER = 4;
 const SPLIT_BYTES_MIN = 4 << 20;
 const SPLIT_BYTES_MAX = 64 << 20;
 
-/** `splitBytes`: as the user wants it; else by the size of the input and the number of workers. */
+/** Each is a task that the master holds, and a file. */
+export const SPLITS_MAX = 100_000;
+
+/**
+ * `splitBytes`: as the user wants it; else by the size of the input and the number of workers. Throws ConfigError when
+ * there would be more than SPLITS_MAX.
+ */
 export function planSplits(
   files: readonly InputFile[],
   options: { workers: number; splitBytes?: number | undefined; wholeFiles?: boolean },
@@ -23,7 +30,15 @@ export function planSplits(
   const totalBytes = files.reduce((sum, { bytes }) => sum + bytes, 0);
   const splitBytes = options.splitBytes ?? goodSplitBytes(totalBytes, options.workers);
   assert(splitBytes >= 1, 'a split has bytes', splitBytes);
-  return files.flatMap((file) => splitsOf(file, options.wholeFiles ? Number.MAX_SAFE_INTEGER : splitBytes));
+  const wholeBytes = Number.MAX_SAFE_INTEGER;
+  const bytesMax = options.wholeFiles ? wholeBytes : splitBytes;
+  const count = files.reduce((sum, { bytes, gzip }) => sum + (gzip ? 1 : Math.ceil(bytes / bytesMax)), 0);
+  if (count > SPLITS_MAX) {
+    throw new ConfigError(
+      `the input would be ${count} pieces, over ${SPLITS_MAX}: choose a larger --split, or fewer files at a time`,
+    );
+  }
+  return files.flatMap((file) => splitsOf(file, bytesMax));
 }
 
 function goodSplitBytes(totalBytes: number, workers: number): number {
@@ -32,14 +47,21 @@ function goodSplitBytes(totalBytes: number, workers: number): number {
 }
 
 /** An empty file has no split. */
-function splitsOf({ path, bytes, modifiedMs, gzip }: InputFile, splitBytes: number): Split[] {
+function splitsOf(input: InputFile, splitBytes: number): Split[] {
+  const { path, bytes, modifiedMs, gzip } = input;
+  const file = {
+    path,
+    fileBytes: bytes,
+    modifiedMs,
+    ...(input.name === undefined ? {} : { name: input.name }),
+  };
   if (bytes === 0) return [];
-  if (gzip) return [{ kind: 'gzip', path, fileBytes: bytes, modifiedMs }];
+  if (gzip) return [{ kind: 'gzip', ...file }];
   // Of one size each, rather than full ones and a rest.
   const count = Math.ceil(bytes / splitBytes);
   const end = (i: number) => Math.floor((bytes * i) / count);
   return Array.from({ length: count }, (_, i) => ({
-    ...{ kind: 'range' as const, path, from: end(i), to: end(i + 1), fileBytes: bytes, modifiedMs },
+    ...{ kind: 'range' as const, ...file, from: end(i), to: end(i + 1) },
   }));
 }
 

@@ -35,13 +35,21 @@ export type Split =
   | {
       readonly kind: 'range';
       readonly path: string;
+      /** What records call the file, where that is not its path. */
+      readonly name?: string;
       readonly from: number;
       readonly to: number;
       readonly fileBytes: number;
       readonly modifiedMs: number;
     }
   /** A file compressed with gzip, or one that cannot be read at will: whole. */
-  | { readonly kind: 'gzip'; readonly path: string; readonly fileBytes: number; readonly modifiedMs: number }
+  | {
+      readonly kind: 'gzip';
+      readonly path: string;
+      readonly name?: string;
+      readonly fileBytes: number;
+      readonly modifiedMs: number;
+    }
   /** Bytes that were read already (standard input): handed over with the task. */
   | { readonly kind: 'bytes'; readonly name: string; readonly offset: number; readonly bytes: Uint8Array };
 
