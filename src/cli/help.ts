@@ -5,6 +5,7 @@ import { DIRECTIVE_GROUPS } from '../config/table.ts';
 import type { ValueType } from '../config/value.ts';
 import { unreachable } from '../lib/assert.ts';
 import type { Mode } from './invocation.ts';
+import { ARG_FLAG, MAPREDUCE_DIRECTIVES } from './mapreduce-settings.ts';
 import { CLUSTER_FLAGS, LAUNCHER_DIRECTIVES } from './settings.ts';
 
 const COLUMNS = 80;
@@ -43,6 +44,7 @@ export function mainHelp(version: string): string {
     ...rows([
       { term: 'server', text: 'run one server' },
       { term: 'cluster', text: 'run a cluster of servers on this machine, to try it out' },
+      { term: 'mapreduce', text: 'run a job over files: count words, search, sort, or your own' },
     ]),
     '',
     ...rows([
@@ -51,9 +53,10 @@ export function mainHelp(version: string): string {
       { term: '--mode MODE', text: 'the same as MODE in front' },
     ]),
     '',
-    'example:',
+    'examples:',
     '  hstore cluster                    three servers on ports 6379, 6380 and 6381',
     '  redis-cli -p 6380 set greeting hello',
+    '  hstore mapreduce wc books/*.txt   how often each word is there',
     '',
   ].join('\n');
 }
@@ -64,6 +67,8 @@ export function modeHelp(mode: Mode): string {
       return serverHelp();
     case 'cluster':
       return clusterHelp();
+    case 'mapreduce':
+      return mapreduceHelp();
     default:
       return unreachable(mode);
   }
@@ -111,9 +116,7 @@ function clusterHelp(): string {
     '',
     'flags:',
     ...rows([
-      ...LAUNCHER_DIRECTIVES.map((each) =>
-        each.type.kind === 'boolean' ? { term: `--${each.name}`, text: each.help ?? '' } : flagRow(each),
-      ),
+      ...LAUNCHER_DIRECTIVES.map(switchOrFlagRow),
       {
         term: '--port N',
         text: 'port of the first server, the others have the following ones (default 6379)',
@@ -130,6 +133,48 @@ function clusterHelp(): string {
     ...wrap(passedOn.map(({ name }) => `--${name}`).join(' '), COLUMNS - INDENT).map(indented),
     '',
     ...sources(),
+    '',
+  ].join('\n');
+}
+
+function mapreduceHelp(): string {
+  return [
+    'usage: hstore mapreduce JOB [INPUT...] [flags]',
+    '',
+    ...wrap(
+      'Runs a job on this machine, in several threads, and writes the result to standard output. INPUT is files, ' +
+        'directories and patterns, unpacked where they end in .gz, or - for standard input, which is also read when ' +
+        'something is piped in and no input is named.',
+      COLUMNS,
+    ),
+    '',
+    'jobs:',
+    ...rows([
+      { term: 'wc', text: 'how often each word is there: a line "word: count" for each' },
+      { term: 'ii', text: 'which files each word is in: "word: count file,file"' },
+      { term: 'grep PATTERN', text: 'the lines that match a regular expression' },
+      { term: 'sort', text: 'the lines, sorted by their bytes' },
+      { term: './job.js', text: 'a module of your own that exports map, and perhaps combine and reduce' },
+    ]),
+    '',
+    'flags:',
+    ...rows([
+      ...MAPREDUCE_DIRECTIVES.map(switchOrFlagRow),
+      { term: `--${ARG_FLAG} NAME=VALUE`, text: 'for your own job; may be given several times' },
+      CONFIG_ROW,
+    ]),
+    '',
+    ...wrap(
+      'A flag is also read from the environment (--reduces from HSTORE_REDUCES) and from the file named with --config, ' +
+        'but for --arg. Sizes take kb, mb and gb. What follows -- is no flag. Temporary files lie where TMPDIR says.',
+      COLUMNS,
+    ),
+    '',
+    'Exit status: 0 done, 1 the job failed, 2 wrong usage, 130 cancelled.',
+    '',
+    'examples:',
+    '  hstore mapreduce wc books/*.txt --top 10 --sort count',
+    "  zcat log.gz | hstore mapreduce grep 'error [0-9]+'",
     '',
   ].join('\n');
 }
@@ -165,6 +210,13 @@ function flagRow(directive: Directive): Row {
     term: `--${directive.name} ${directive.argument ?? argumentOf(directive.type)}`,
     text: `${directive.help} (default ${shown})`,
   };
+}
+
+/** A boolean that is a switch on the command line. */
+function switchOrFlagRow(directive: Directive): Row {
+  return directive.type.kind === 'boolean'
+    ? { term: `--${directive.name}`, text: directive.help ?? '' }
+    : flagRow(directive);
 }
 
 function argumentOf(type: ValueType): string {

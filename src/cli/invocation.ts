@@ -7,7 +7,7 @@ import { didYouMean } from '../config/nearest.ts';
 import type { Environment } from '../config/sources.ts';
 import { ConfigError } from '../lib/errors.ts';
 
-export const MODES = ['server', 'cluster'] as const;
+export const MODES = ['server', 'cluster', 'mapreduce'] as const;
 export type Mode = (typeof MODES)[number];
 
 export type Invocation =
@@ -28,7 +28,7 @@ export function readInvocation(args: readonly string[], environment: Environment
   if (environment.HSTORE_MODE) return ofMode(asMode(environment.HSTORE_MODE), args);
   if (first === undefined) return { action: 'help' };
   throw new ConfigError(
-    `${first} stands without a mode: hstore MODE ${first} ..., MODE is ${MODES.join(' or ')}`,
+    `${first} stands without a mode: hstore MODE ${first} ..., MODE is one of ${MODES.join(', ')}`,
   );
 }
 
@@ -37,7 +37,9 @@ function ofMode(mode: Mode, args: readonly string[]): Invocation {
 }
 
 function asksForHelp(args: readonly string[]): boolean {
-  return args.includes('--help') || args.includes('-h');
+  // Behind -- they are words of a job.
+  const flags = args.includes('--') ? args.slice(0, args.indexOf('--')) : args;
+  return flags.includes('--help') || flags.includes('-h');
 }
 
 function asMode(text: string): Mode {

@@ -255,6 +255,12 @@ export const SERVER_ROWS = {
     summary: 'Force a node cluster to handshake with another node',
     complexity: 'O(1)',
     categories: ['@admin', '@slow', '@dangerous'],
+    history: [['4.0.0', 'Added the optional `cluster_bus_port` argument.']],
+    arguments: [
+      { name: 'ip', type: 'string' },
+      { name: 'port', type: 'integer' },
+      { name: 'cluster_bus_port', type: 'integer', since: '4.0.0', flags: ['optional'] },
+    ],
   },
   'cluster|forget': {
     name: 'forget',
@@ -266,6 +272,7 @@ export const SERVER_ROWS = {
     summary: 'Remove a node from the nodes table',
     complexity: 'O(1)',
     categories: ['@admin', '@slow', '@dangerous'],
+    arguments: [{ name: 'node-id', type: 'string' }],
   },
   'cluster|failover': {
     name: 'failover',
@@ -277,6 +284,17 @@ export const SERVER_ROWS = {
     summary: 'Forces a replica to perform a manual failover of its master.',
     complexity: 'O(1)',
     categories: ['@admin', '@slow', '@dangerous'],
+    arguments: [
+      {
+        name: 'options',
+        type: 'oneof',
+        flags: ['optional'],
+        arguments: [
+          { name: 'force', type: 'pure-token', token: 'FORCE' },
+          { name: 'takeover', type: 'pure-token', token: 'TAKEOVER' },
+        ],
+      },
+    ],
   },
   'cluster|info': {
     name: 'info',
