@@ -1,6 +1,6 @@
 /**
  * Builds dist/hstore.js (and its source map): the whole program in one file that runs wherever it is put; and
- * dist/client.js with its types, the library `hstore/client`.
+ * dist/client.js with its types, the library `hstore/client`; and the types of `hstore/mapreduce`, for jobs of one's own.
  *
  * It is "polyglot": no import, no export, so Node runs it as CommonJS or as a module, whatever the
  * package.json above it says, and Deno and a single executable run it too. All of it sits in one function,
@@ -148,7 +148,8 @@ await build({
   logLevel: 'warning',
 });
 
-/** Its types, in one file: what it has inside shows nothing to the outside. */
+/** Types, in one file each: what is inside shows nothing to the outside. */
+const TYPES = { 'src/client/connect.ts': 'client.d.ts', 'src/mapreduce/job.ts': 'mapreduce.d.ts' };
 const types = mkdtempSync(join(tmpdir(), 'hstore-types-'));
 const compiler = createRequire(import.meta.url).resolve('typescript/package.json');
 const tsc = join(dirname(compiler), 'bin', 'tsc');
@@ -156,9 +157,22 @@ const options = ['--declaration', '--emitDeclarationOnly', '--strict', '--skipLi
 const modules = ['--target', 'es2023', '--module', 'nodenext', '--allowImportingTsExtensions'];
 const { status } = spawnSync(
   process.execPath,
-  [tsc, '--ignoreConfig', ...options, ...modules, '--outDir', types, 'src/client/connect.ts'],
+  [
+    tsc,
+    '--ignoreConfig',
+    ...options,
+    ...modules,
+    '--rootDir',
+    'src',
+    '--outDir',
+    types,
+    ...Object.keys(TYPES),
+  ],
   { cwd: root, stdio: ['ignore', 2, 2] },
 );
-if (status !== 0) throw new Error('the types of the client could not be made');
-put(join(root, 'dist', 'client.d.ts'), readFileSync(join(types, 'connect.d.ts')), 0o644);
+if (status !== 0) throw new Error('the types of the libraries could not be made');
+for (const [source, name] of Object.entries(TYPES)) {
+  const declarations = source.replace(/^src\//, '').replace(/\.ts$/, '.d.ts');
+  put(join(root, 'dist', name), readFileSync(join(types, declarations)), 0o644);
+}
 rmSync(types, { recursive: true });

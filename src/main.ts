@@ -7,14 +7,36 @@ import { type JobTools, mapreduceMode, type RunningJob } from './cli/mapreduce-m
 import type { JobOrder } from './cli/mapreduce-settings.ts';
 import { selfTest } from './cli/self-test.ts';
 import { serverMode } from './cli/server-mode.ts';
+import { SystemBulkFiles } from './io/bulk-files.ts';
+import { workerSide } from './io/threads.ts';
 import { VERSION } from './io/version.ts';
 import { unreachable } from './lib/assert.ts';
+import type { WorkerSide } from './lib/bulk.ts';
 import { ConfigError } from './lib/errors.ts';
 import { JobRun } from './mapreduce/job-run.ts';
+import { MAPREDUCE_SEQUENTIAL, runSequentialWorker } from './mapreduce/sequential-job.ts';
+import { runWorker } from './mapreduce/worker.ts';
+import { MAPREDUCE_WORKER } from './mapreduce/worker-protocol.ts';
+import { recordsOf } from './mapreduce/worker-task.ts';
 import { checkDirectory } from './server/check-directory.ts';
 import { startServer } from './server/server.ts';
 
-main().catch(fail);
+const side = workerSide();
+if (side === undefined) main().catch(fail);
+else work(side);
+
+/** This is one of the program's threads. */
+function work(side: WorkerSide & { readonly name: string }): void {
+  const files = new SystemBulkFiles();
+  switch (side.name) {
+    case MAPREDUCE_WORKER:
+      return runWorker(side, files);
+    case MAPREDUCE_SEQUENTIAL:
+      return runSequentialWorker(side, files);
+    default:
+      throw new Error(`there is no part ${side.name} for a thread`);
+  }
+}
 
 function fail(error: unknown): void {
   if (error instanceof ConfigError) {
@@ -56,5 +78,5 @@ function runMode(mode: Mode, args: readonly string[]): Promise<void> {
 }
 
 function startJob(order: JobOrder, tools: JobTools): RunningJob {
-  return new JobRun(order, { ...tools, recordsOf: async () => 'lines' });
+  return new JobRun(order, { ...tools, recordsOf: (spec) => recordsOf(spec, tools.files) });
 }

@@ -150,9 +150,12 @@ function mapreduceHelp(): string {
     '',
     'jobs:',
     ...rows([
-      { term: 'wc', text: 'how often each word is there: a line "word: count" for each' },
+      { term: 'wc', text: 'how often each word is there: "word: count"' },
       { term: 'ii', text: 'which files each word is in: "word: count file,file"' },
-      { term: 'grep PATTERN', text: 'the lines that match a regular expression' },
+      {
+        term: 'grep PATTERN',
+        text: 'the lines that match a regular expression, behind the names of their files if there are several; with --arg ignore-case=yes in any case',
+      },
       { term: 'sort', text: 'the lines, sorted by their bytes' },
       { term: './job.js', text: 'a module of your own that exports map, and perhaps combine and reduce' },
     ]),
@@ -161,7 +164,7 @@ function mapreduceHelp(): string {
     ...rows([
       ...MAPREDUCE_DIRECTIVES.map(switchOrFlagRow),
       { term: `--${ARG_FLAG} NAME=VALUE`, text: 'for your own job; may be given several times' },
-      CONFIG_ROW,
+      { term: CONFIG_ROW.term, text: 'read flags from FILE, one a line without dashes: reduces 8' },
     ]),
     '',
     ...wrap(

@@ -10,3 +10,8 @@ export function sha1Hex(text: string): string {
 export function sha256(text: string): Uint8Array {
   return createHash('sha256').update(text, 'utf8').digest();
 }
+
+/** SHA-256 of the bytes, 64 hexadecimal digits. */
+export function sha256Hex(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}

@@ -4,7 +4,7 @@
  * before the first line: without a bound on the lines that is a sort in memory of what the parts hold.
  */
 import { Buffer } from 'node:buffer';
-import type { BulkFiles } from '../lib/bulk.ts';
+import type { BulkFiles, BulkReader } from '../lib/bulk.ts';
 import { PartReader, type PartRow } from './parts.ts';
 
 export interface OutputOrder {
@@ -17,7 +17,13 @@ export interface OutputOrder {
 export type WriteBlock = (block: Uint8Array) => Promise<boolean>;
 
 const BLOCK_BYTES = 256 << 10;
-const NEWLINE = Buffer.from('\n');
+const NEWLINE = 0x0a;
+/** What the blocks of all parts may take together. */
+const MERGE_BYTES = 64 << 20;
+const PART_BYTES_MIN = 4 << 10;
+const PART_BYTES_MAX = 256 << 10;
+/** Files that are kept open; more parts than that are opened anew for each block, so that no limit is met. */
+const OPEN_MAX = 128;
 
 interface Cursor {
   readonly reader: PartReader;
@@ -32,26 +38,32 @@ export async function writeOutput(
 ): Promise<void> {
   const rows = mergedRows(parts, files);
   const wanted = order.by === 'key' ? first(rows, order.top) : byCount(rows, order.top);
-  let block: Uint8Array[] = [];
-  let bytes = 0;
+  let block = Buffer.allocUnsafe(BLOCK_BYTES);
+  let used = 0;
   for (const { line } of wanted) {
+    if (used + line.length + 1 > block.length) {
+      if (used > 0 && !(await write(block.subarray(0, used)))) return;
+      // The last one is not ours any more.
+      block = Buffer.allocUnsafe(Math.max(BLOCK_BYTES, line.length + 1));
+      used = 0;
+    }
     // A row is a view that the next one overwrites.
-    block.push(Buffer.from(line), NEWLINE);
-    bytes += line.length + 1;
-    if (bytes < BLOCK_BYTES) continue;
-    if (!(await write(Buffer.concat(block)))) return;
-    block = [];
-    bytes = 0;
+    block.set(line, used);
+    used += line.length;
+    block[used++] = NEWLINE;
   }
-  if (bytes > 0) await write(Buffer.concat(block));
+  if (used > 0) await write(block.subarray(0, used));
 }
 
 /** Rows in the order of their keys; each is good until the next is asked for. */
 export function* mergedRows(parts: readonly string[], files: BulkFiles): Generator<PartRow> {
   const cursors: Cursor[] = [];
+  const fair = Math.floor(MERGE_BYTES / Math.max(1, parts.length));
+  const blockBytes = Math.min(Math.max(fair, PART_BYTES_MIN), PART_BYTES_MAX);
+  const open = (part: string) => (parts.length > OPEN_MAX ? openEachTime(part, files) : files.open(part));
   try {
     for (const part of parts) {
-      const reader = new PartReader(files.open(part));
+      const reader = new PartReader(open(part), blockBytes);
       const row = reader.next();
       if (row === undefined) reader.close();
       else push(cursors, { reader, row });
@@ -66,6 +78,21 @@ export function* mergedRows(parts: readonly string[], files: BulkFiles): Generat
   } finally {
     for (const { reader } of cursors) reader.close();
   }
+}
+
+function openEachTime(path: string, files: BulkFiles): BulkReader {
+  return {
+    bytes: files.stat(path)?.bytes ?? 0,
+    read: (target, offset, length, position) => {
+      const reader = files.open(path);
+      try {
+        return reader.read(target, offset, length, position);
+      } finally {
+        reader.close();
+      }
+    },
+    close: () => {},
+  };
 }
 
 function isBefore(a: Cursor, b: Cursor): boolean {

@@ -82,13 +82,15 @@ export class PartWriter {
 /** Of a keyed part. */
 export class PartReader {
   readonly #reader: BulkReader;
-  #block = Buffer.allocUnsafe(BLOCK_BYTES);
+  #block: Buffer;
   #from = 0;
   #to = 0;
   #position = 0;
 
-  constructor(reader: BulkReader) {
+  /** `blockBytes`: read at a time, at least; as much is held. */
+  constructor(reader: BulkReader, blockBytes = BLOCK_BYTES) {
     this.#reader = reader;
+    this.#block = Buffer.allocUnsafe(blockBytes);
   }
 
   /** The next row; a view, good until the next call. */

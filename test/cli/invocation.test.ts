@@ -13,6 +13,9 @@ describe('the command line', () => {
     [['cluster', '--nodes', '5'], { action: 'run', mode: 'cluster', args: ['--nodes', '5'] }],
     [['--mode', 'cluster', '--nodes', '5'], { action: 'run', mode: 'cluster', args: ['--nodes', '5'] }],
     [['--nodes=5', '--mode=cluster'], { action: 'run', mode: 'cluster', args: ['--nodes=5'] }],
+    [['--mode', 'mapreduce', 'wc', 'a.txt'], { action: 'run', mode: 'mapreduce', args: ['wc', 'a.txt'] }],
+    [['mapreduce', 'grep', '--', '-h'], { action: 'run', mode: 'mapreduce', args: ['grep', '--', '-h'] }],
+    [['mapreduce', 'wc', '--help'], { action: 'help', mode: 'mapreduce' }],
     [['server', '--help'], { action: 'help', mode: 'server' }],
     [['--mode', 'cluster', '--help'], { action: 'help', mode: 'cluster' }],
   ])('%j is understood', (args, invocation) => {
@@ -32,10 +35,14 @@ describe('the command line', () => {
 
   test.each([
     [['serve'], "unknown mode 'serve': did you mean 'server'?"],
-    [['mapred'], "unknown mode 'mapred': modes are server, cluster"],
+    [['mapred'], "unknown mode 'mapred': did you mean 'mapreduce'?"],
+    [['gateway'], "unknown mode 'gateway': modes are server, cluster, mapreduce"],
     [['--mode'], '--mode needs a value'],
     [['--mode='], '--mode needs a value'],
-    [['--port', '1'], '--port stands without a mode: hstore MODE --port ..., MODE is server or cluster'],
+    [
+      ['--port', '1'],
+      '--port stands without a mode: hstore MODE --port ..., MODE is one of server, cluster, mapreduce',
+    ],
   ])('%j is refused', (args, message) => {
     expect(() => readInvocation(args, {})).toThrow(new ConfigError(message));
   });

@@ -11,6 +11,9 @@ export class MemoryFiles implements BulkFiles {
   readonly #files = new Map<string, Uint8Array>();
   readonly #directories = new Set<string>();
   #changes = 0;
+  #open = 0;
+  /** The most files that were open for reading at a time. */
+  openMax = 0;
   readonly #changedMs = new Map<string, number>();
 
   get paths(): string[] {
@@ -30,6 +33,7 @@ export class MemoryFiles implements BulkFiles {
     const content = this.#files.get(path);
     if (content === undefined)
       throw new BulkFileError(path, 'ENOENT', `cannot read ${path}: there is no such file`);
+    this.openMax = Math.max(this.openMax, ++this.#open);
     return {
       bytes: content.length,
       read: (target, offset, length, position) => {
@@ -37,7 +41,9 @@ export class MemoryFiles implements BulkFiles {
         target.set(part, offset);
         return part.length;
       },
-      close: () => {},
+      close: () => {
+        this.#open--;
+      },
     };
   }
 
@@ -56,9 +62,20 @@ export class MemoryFiles implements BulkFiles {
 
   rename(from: string, to: string): void {
     const content = this.#files.get(from);
-    if (content === undefined) throw new BulkFileError(to, 'ENOENT', `cannot rename ${from}`);
+    if (content === undefined) return this.#renameDirectory(from, to);
     this.#files.delete(from);
     this.put(to, content);
+  }
+
+  #renameDirectory(from: string, to: string): void {
+    if (this.stat(from) === undefined) throw new BulkFileError(to, 'ENOENT', `cannot rename ${from}`);
+    if (this.list(to).length > 0)
+      throw new BulkFileError(to, 'ENOTEMPTY', `cannot rename ${from}: ${to} is not empty`);
+    this.#directories.delete(from);
+    this.#directories.add(to);
+    for (const path of this.paths.filter((each) => each.startsWith(`${from}/`))) {
+      this.rename(path, to + path.slice(from.length));
+    }
   }
 
   remove(path: string): void {

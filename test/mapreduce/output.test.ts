@@ -110,6 +110,20 @@ test('the order and the first lines are what sorting all rows says (random parts
   }
 });
 
+test('ten thousand parts are merged with few open files', async () => {
+  const files = new MemoryFiles();
+  const parts = Array.from({ length: 10_000 }, (_, i) => `p${i}`);
+  const key = (i: number) => `${i}`.padStart(6, '0');
+  parts.forEach((part, i) => {
+    const rows = [key(i), key(i + 10_000)].map((each): Row => ({ key: each, count: 1, line: each }));
+    writePart(files, part, i % 2 === 0 ? rows : []);
+  });
+  const expected = Array.from({ length: 20_000 }, (_, i) => i).filter((i) => i % 2 === 0);
+  const output = await outputOf(files, parts, { by: 'key', top: undefined });
+  expect(output).toBe(expected.map((i) => `${key(i)}\n`).join(''));
+  expect(files.openMax).toBeLessThan(200);
+});
+
 test('nothing more is written once nobody reads', async () => {
   const files = new MemoryFiles();
   const rows = Array.from(
