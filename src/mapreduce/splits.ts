@@ -12,9 +12,10 @@ import { ConfigError } from '../lib/errors.ts';
 import type { InputFile } from './inputs.ts';
 import type { Split } from './tasks.ts';
 
+/** One worker alone has nobody to share with, and each split costs it a sort of all words. */
 const SPLITS_PER_WORKER = 4;
 const SPLIT_BYTES_MIN = 4 << 20;
-const SPLIT_BYTES_MAX = 64 << 20;
+const SPLIT_BYTES_MAX = 256 << 20;
 
 /** Each is a task that the master holds, and a file. */
 export const SPLITS_MAX = 100_000;
@@ -42,7 +43,7 @@ export function planSplits(
 }
 
 function goodSplitBytes(totalBytes: number, workers: number): number {
-  const fair = Math.ceil(totalBytes / (workers * SPLITS_PER_WORKER));
+  const fair = Math.ceil(totalBytes / (workers === 1 ? 1 : workers * SPLITS_PER_WORKER));
   return Math.min(Math.max(fair, SPLIT_BYTES_MIN), SPLIT_BYTES_MAX);
 }
 

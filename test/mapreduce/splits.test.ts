@@ -38,7 +38,8 @@ describe('the size of splits', () => {
     [1 * MB, 2, 1],
     [16 * MB, 2, 4],
     [100 * MB, 2, 8],
-    [1024 * MB, 2, 16],
+    [100 * MB, 1, 1],
+    [1024 * MB, 2, 8],
     [1024 * MB, 8, 32],
   ])('of %i bytes for %i workers: there are %i', (bytes, workers, count) => {
     expect(planSplits([file('f', bytes)], { workers })).toHaveLength(count);
