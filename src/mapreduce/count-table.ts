@@ -45,7 +45,6 @@ interface Entries {
 }
 
 export class CountTable {
-  readonly #slotsMin: number;
   #slots: Int32Array;
   #mask = 0;
   /** A hash's upper bits, which depend on all of the key, choose its slot. */
@@ -55,10 +54,8 @@ export class CountTable {
   #arena = Buffer.alloc(0);
   #arenaUsed = 0;
 
-  constructor(expectedKeys = 0) {
-    this.#slotsMin = SLOTS_MIN;
-    while (this.#slotsMin * LOAD_MAX < expectedKeys) this.#slotsMin *= 2;
-    this.#slots = this.#allocate(this.#slotsMin);
+  constructor() {
+    this.#slots = this.#allocate(SLOTS_MIN);
   }
 
   /** Different keys. */
@@ -84,7 +81,7 @@ export class CountTable {
     this.#high = undefined;
     if (release) {
       this.#arena = Buffer.alloc(0);
-      this.#slots = this.#allocate(this.#slotsMin);
+      this.#slots = this.#allocate(SLOTS_MIN);
     } else {
       this.#slots.fill(0);
     }

@@ -12,6 +12,7 @@ import type { JobMeaning } from './jobs/job-meaning.ts';
 import { moduleMeaning } from './jobs/module-meaning.ts';
 import { partitionOf } from './partition.ts';
 import { type PartRow, PartWriter } from './parts.ts';
+import { inputError } from './split-input.ts';
 import type { Counters, JobSpec } from './tasks.ts';
 import { loadUserModule } from './user-module.ts';
 
@@ -73,6 +74,8 @@ function eachPiece(
       rest = all.subarray(end);
     }
     if (rest.length > 0) visit(rest, offset);
+  } catch (error) {
+    throw inputError(error, input.path);
   } finally {
     reader.close();
   }

@@ -46,7 +46,7 @@ export function readSplit(split: Split, files: BulkFiles, options: SplitOptions,
   try {
     readFile(split, reader, options, visit);
   } catch (error) {
-    throw asTaskError(error, split.path);
+    throw inputError(error, split.path);
   } finally {
     reader.close();
   }
@@ -115,7 +115,8 @@ function checkUnchanged({ path, fileBytes, modifiedMs }: FileSplit, files: BulkF
   throw new TaskError({ message: `${path} ${what} since the job began`, file: path, deterministic: true });
 }
 
-function asTaskError(error: unknown, file: string): unknown {
+/** What is wrong with the content of the file, as a failure of the task; other errors as they are. */
+export function inputError(error: unknown, file: string): unknown {
   if (error instanceof RecordTooLongError) {
     const message = `${file}: ${error.message}`;
     return new TaskError({ message, file, offset: error.offset, deterministic: true }, error);

@@ -238,8 +238,8 @@ class UserMapper implements Mapper {
     }
     const number = kept as number;
     return (source, from, to) => {
-      numbers.add(source, from, to, number);
-      if (numbers.bytes > this.#memoryBytes) this.#emitNumbers();
+      const isNew = numbers.add(source, from, to, number);
+      if (isNew && numbers.bytes > this.#memoryBytes) this.#emitNumbers();
     };
   }
 

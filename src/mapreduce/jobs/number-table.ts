@@ -36,7 +36,8 @@ export class NumberTable {
     return this.#slots.byteLength + entries + this.#arena.length;
   }
 
-  add(source: Uint8Array, from: number, to: number, number: number): void {
+  /** True when the key is new: it takes memory. */
+  add(source: Uint8Array, from: number, to: number, number: number): boolean {
     let hash = 0x811c9dc5 | 0;
     for (let i = from; i < to; i++) hash = Math.imul(hash ^ source[i]!, 0x01000193);
     hash ^= hash >>> 15;
@@ -45,13 +46,14 @@ export class NumberTable {
     for (let entry = this.#slots[at]!; entry !== 0; entry = this.#slots[at]!) {
       if (this.#hashes[entry - 1] === hash && this.#isKey(entry - 1, source, from, to)) {
         this.#numbers[entry - 1] = this.#step(this.#numbers[entry - 1]!, number);
-        return;
+        return false;
       }
       at = (at + 1) & mask;
     }
     this.#insert(at, hash, source, from, to);
     this.#numbers[this.#size - 1] = number;
     if (this.#size === this.#hashes.length) this.#grow();
+    return true;
   }
 
   /** The key is bytes [from, to) of `source`, valid during the call. */
