@@ -3,19 +3,17 @@
  * or line belongs to the range in which it begins (blocks.ts). What is compressed cannot be entered in the middle, and is
  * one split.
  *
- * Several splits per worker let a fast one take more of them, and a lost one costs little; but each has a price, so they are
- * neither too many nor too small. (The paper has M a good deal larger than the number of machines, with 16 to 64 MB a
- * split; section 3.5.)
+ * Each split has a price: its task sorts and writes all the words that it has seen. Threads of one machine are equally fast
+ * and seldom lost, so there is one split for each, up to a size at which doing one again would hurt. (The paper, with
+ * machines that differ and fail, has many more map tasks than machines, of 16 to 64 MB; section 3.5.)
  */
 import { assert } from '../lib/assert.ts';
 import { ConfigError } from '../lib/errors.ts';
 import type { InputFile } from './inputs.ts';
 import type { Split } from './tasks.ts';
 
-/** One worker alone has nobody to share with, and each split costs it a sort of all words. */
-const SPLITS_PER_WORKER = 4;
 const SPLIT_BYTES_MIN = 4 << 20;
-const SPLIT_BYTES_MAX = 256 << 20;
+const SPLIT_BYTES_MAX = 512 << 20;
 
 /** Each is a task that the master holds, and a file. */
 export const SPLITS_MAX = 100_000;
@@ -43,7 +41,7 @@ export function planSplits(
 }
 
 function goodSplitBytes(totalBytes: number, workers: number): number {
-  const fair = Math.ceil(totalBytes / (workers === 1 ? 1 : workers * SPLITS_PER_WORKER));
+  const fair = Math.ceil(totalBytes / workers);
   return Math.min(Math.max(fair, SPLIT_BYTES_MIN), SPLIT_BYTES_MAX);
 }
 
