@@ -61,7 +61,7 @@ export const MAPREDUCE_DIRECTIVES: readonly Directive[] = [
   {
     ...{ name: 'split', type: { kind: 'memory', min: 1 * KB, max: 1024 * GB }, default: '64mb', ...startup },
     help: 'input of one map task',
-    defaultHelp: 'by the size of the input, 4mb to 64mb',
+    defaultHelp: 'by the size of the input, 4mb to 512mb',
   },
   {
     ...{ name: 'sequential', type: { kind: 'boolean' }, default: 'no', ...startup },
