@@ -38,46 +38,60 @@ export interface JobFailure {
   readonly failure: TaskFailure;
 }
 
-interface Running extends Assignment {
+/** Whether a worker can do a task. */
+export type MayDo = (phase: Phase, task: number) => boolean;
+
+export interface RunningAttempt extends Assignment {
   readonly worker: WorkerId;
   readonly sinceMs: number;
 }
 
-interface TaskState {
-  running: Running[];
-  done: TaskDone | undefined;
+/** Whether its result counts, and which other attempts of the task need not go on. */
+export interface Settled {
+  readonly counts: boolean;
+  readonly abort: readonly RunningAttempt[];
+}
+
+interface TaskState<D> {
+  running: RunningAttempt[];
+  done: D | undefined;
   failures: number;
   notBeforeMs: number;
 }
 
 const ATTEMPTS_MAX = 4;
+/** Of a task: the first one and a backup. */
+const ATTEMPTS_AT_ONCE_MAX = 2;
 const RETRY_MS = 100;
 /** Backups: from this share of a phase done, for a task that takes so much longer than the median, and at least so long. */
 const BACKUP_FROM_SHARE = 0.75;
 const BACKUP_TIMES_MEDIAN = 1.5;
 const BACKUP_MS_MIN = 1000;
 
-export class Master {
-  readonly #tasks: Readonly<Record<Phase, readonly TaskState[]>>;
-  readonly #attempts = new Map<number, Running>();
+/** `D`: what is known of a task that is done. */
+export class Master<D extends TaskDone = TaskDone> {
+  readonly #tasks: Readonly<Record<Phase, readonly TaskState<D>[]>>;
+  readonly #attempts = new Map<number, RunningAttempt>();
   readonly #durationsMs: Record<Phase, number[]> = { map: [], reduce: [] };
   /** Of the tasks: there may be a hundred thousand of them, which are not counted again at every step. */
   readonly #done: Record<Phase, number> = { map: 0, reduce: 0 };
   /** Tasks before this one are done or running. */
   readonly #firstIdle: Record<Phase, number> = { map: 0, reduce: 0 };
-  #lastAttempt = 0;
+  #lastAttempt: number;
   #failure: JobFailure | undefined;
 
-  constructor(maps: number, reducers: number) {
+  /** `lastAttempt`: attempts get the numbers behind it. */
+  constructor(maps: number, reducers: number, lastAttempt = 0) {
     assert(maps >= 0, 'a job has map tasks, or no input', maps);
     assert(reducers >= 1, 'a job has a reduce task at least', reducers);
     const tasks = (count: number) =>
       Array.from(
         { length: count },
-        (): TaskState => ({
+        (): TaskState<D> => ({
           ...{ running: [], done: undefined, failures: 0, notBeforeMs: 0 },
         }),
       );
+    this.#lastAttempt = lastAttempt;
     this.#tasks = { map: tasks(maps), reduce: tasks(reducers) };
   }
 
@@ -89,6 +103,11 @@ export class Master {
 
   get failure(): JobFailure | undefined {
     return this.#failure;
+  }
+
+  /** The number of the newest attempt. */
+  get lastAttempt(): number {
+    return this.#lastAttempt;
   }
 
   doneCount(phase: Phase): number {
@@ -109,6 +128,11 @@ export class Master {
     return this.#filesOf('reduce');
   }
 
+  /** Undefined: it is not done. */
+  doneOf(phase: Phase, task: number): D | undefined {
+    return this.#tasks[phase][task]!.done;
+  }
+
   #filesOf(phase: Phase): string[] {
     return this.#tasks[phase].map(({ done }, task) => {
       assert(done !== undefined, 'a task is done when its file is asked for', phase, task);
@@ -127,22 +151,22 @@ export class Master {
     return Object.fromEntries(sums);
   }
 
-  /** What a worker that has nothing to do is to do; undefined: nothing now. */
-  next(worker: WorkerId, nowMs: number): Assignment | undefined {
+  /** What a worker that has nothing to do is to do, of what it `may`; undefined: nothing now. */
+  next(worker: WorkerId, nowMs: number, may: MayDo = () => true): Assignment | undefined {
     const { phase } = this;
     if (phase === 'done' || phase === 'failed') return undefined;
-    const chosen = this.#idle(phase, nowMs) ?? this.#straggler(phase, worker, nowMs);
+    const chosen = this.#idle(phase, nowMs, may) ?? this.#straggler(phase, worker, nowMs, may);
     return chosen === undefined ? undefined : this.#assign(phase, chosen, { worker, nowMs });
   }
 
-  #idle(phase: Phase, nowMs: number): number | undefined {
+  #idle(phase: Phase, nowMs: number, may: MayDo): number | undefined {
     const tasks = this.#tasks[phase];
-    const isTaken = ({ running, done }: TaskState) => done !== undefined || running.length > 0;
+    const isTaken = ({ running, done }: TaskState<D>) => done !== undefined || running.length > 0;
     let first = this.#firstIdle[phase];
     while (first < tasks.length && isTaken(tasks[first]!)) first++;
     this.#firstIdle[phase] = first;
     for (let task = first; task < tasks.length; task++) {
-      if (!isTaken(tasks[task]!) && nowMs >= tasks[task]!.notBeforeMs) return task;
+      if (!isTaken(tasks[task]!) && nowMs >= tasks[task]!.notBeforeMs && may(phase, task)) return task;
     }
     return undefined;
   }
@@ -155,14 +179,15 @@ export class Master {
   }
 
   /** A task near the end of the phase that takes much longer than the others, and runs once. */
-  #straggler(phase: Phase, worker: WorkerId, nowMs: number): number | undefined {
+  #straggler(phase: Phase, worker: WorkerId, nowMs: number, may: MayDo): number | undefined {
     const tasks = this.#tasks[phase];
     if (this.doneCount(phase) < BACKUP_FROM_SHARE * tasks.length) return undefined;
     const patienceMs = Math.max(BACKUP_MS_MIN, BACKUP_TIMES_MEDIAN * median(this.#durationsMs[phase]));
     for (const only of this.#attempts.values()) {
       if (only.phase !== phase || only.worker === worker) continue;
       const { running, done } = tasks[only.task]!;
-      if (done === undefined && running.length === 1 && nowMs - only.sinceMs > patienceMs) return only.task;
+      const isLate = done === undefined && running.length === 1 && nowMs - only.sinceMs > patienceMs;
+      if (isLate && may(phase, only.task)) return only.task;
     }
     return undefined;
   }
@@ -179,16 +204,37 @@ export class Master {
   }
 
   /** An attempt has done its task: whether it counts, and which other attempts need not go on. */
-  done(attempt: number, result: TaskDone, nowMs: number): { counts: boolean; abort: readonly Assignment[] } {
+  done(attempt: number, result: D, nowMs: number): Settled {
+    const running = this.#attempts.get(attempt);
+    return running === undefined ? { counts: false, abort: [] } : this.settle(running, result, nowMs);
+  }
+
+  /** As `done`, also of an attempt that another master has begun. */
+  settle({ phase, task, attempt }: Assignment, result: D, nowMs: number): Settled {
     const running = this.#end(attempt);
-    const task = running === undefined ? undefined : this.#tasks[running.phase][running.task]!;
-    if (running === undefined || task?.done !== undefined || this.#failure !== undefined) {
-      return { counts: false, abort: [] };
-    }
-    task!.done = result;
-    this.#done[running.phase]++;
-    this.#durationsMs[running.phase].push(nowMs - running.sinceMs);
-    return { counts: true, abort: [...task!.running] };
+    const state = this.#tasks[phase][task]!;
+    if (state.done !== undefined || this.#failure !== undefined) return { counts: false, abort: [] };
+    state.done = result;
+    this.#done[phase]++;
+    if (running !== undefined) this.#durationsMs[phase].push(nowMs - running.sinceMs);
+    return { counts: true, abort: [...state.running] };
+  }
+
+  /** An attempt that another master has begun is under way. False: its task needs none. */
+  adopt(assignment: Assignment, worker: WorkerId, nowMs: number): boolean {
+    const { phase, task, attempt } = assignment;
+    const state = this.#tasks[phase][task]!;
+    if (state.done !== undefined || state.running.length >= ATTEMPTS_AT_ONCE_MAX) return false;
+    assert(!this.#attempts.has(attempt), 'an attempt is adopted once', attempt);
+    const running = { phase, task, attempt, worker, sinceMs: nowMs };
+    state.running.push(running);
+    this.#attempts.set(attempt, running);
+    return true;
+  }
+
+  /** It has come to nothing, through no fault of the task. */
+  lost(attempt: number): void {
+    this.#end(attempt);
   }
 
   failed(attempt: number, failure: TaskFailure, nowMs: number): void {
@@ -223,11 +269,11 @@ export class Master {
   }
 
   /** The attempts under way, the oldest first. */
-  get running(): readonly (Assignment & { readonly worker: WorkerId; readonly sinceMs: number })[] {
+  get running(): readonly RunningAttempt[] {
     return [...this.#attempts.values()];
   }
 
-  #end(attempt: number): Running | undefined {
+  #end(attempt: number): RunningAttempt | undefined {
     const running = this.#attempts.get(attempt);
     if (running === undefined) return undefined;
     this.#attempts.delete(attempt);

@@ -2,21 +2,25 @@
  * Merges sorted runs: keys in the order of their bytes, each once, with all its values, those of the first run first.
  *
  * A tournament of cursors: the smallest key has won, and each match remembers its loser, so that the next key costs one
- * comparison a level. At most FAN_IN_MAX files are open and buffered at a time; more are merged in
+ * comparison a level. At most FAN_IN_MAX of them are open and buffered at a time; more are merged in
  * several passes, neighbours first, so that the order of values stays. (Knuth, The Art of Computer Programming 3, 5.4.1.)
  */
 import { Buffer } from 'node:buffer';
 import { assert } from '../lib/assert.ts';
 import type { BulkFiles } from '../lib/bulk.ts';
-import { CorruptionError } from '../lib/errors.ts';
-import type { RunKind } from './run-format.ts';
-import { compareRest, RunCursor, RunFile } from './run-reader.ts';
+import { RunDamagedError, type RunKind, type RunSlice } from './run-format.ts';
+import { compareRest, RunCursor, RunFile, type SliceFile } from './run-reader.ts';
 import { RunWriter } from './run-writer.ts';
 
 export const FAN_IN_MAX = 64;
 
 /** Makes one value of all values of a key that are at hand; may be applied to what it has made. Views: valid during it. */
 export type ValueCombiner = (key: Uint8Array, values: Iterable<Uint8Array>) => Uint8Array;
+
+/** A partition of a run; or the same, as it was copied into some file. */
+export type MergeSource =
+  | { readonly path: string; readonly partition: number }
+  | { readonly path: string; readonly slice: RunSlice };
 
 export interface MergeOptions {
   readonly files: BulkFiles;
@@ -164,44 +168,61 @@ export class Merge {
 
 /** Merges whole runs of the same partitions into one, which is written. */
 export function mergeRuns(paths: readonly string[], writer: RunWriter, options: MergeOptions): void {
-  withRuns(paths, options, (runs) => {
-    const cursors = runs.map((run) => new RunCursor(run, options.bufferBytes));
+  withOpenFiles(options.files, (open) => {
+    const runs = paths.map((path) => open.run(path));
+    checkKinds(runs);
     for (const { path, partitions } of runs) {
-      if (partitions !== writer.partitions) throw new CorruptionError(`${path} has ${partitions} partitions`);
+      if (partitions === writer.partitions) continue;
+      throw new RunDamagedError(path, `${path} has ${partitions} partitions`);
     }
+    const cursors = runs.map((run) => new RunCursor(run, options.bufferBytes));
     for (let partition = 0; partition < writer.partitions; partition++) {
-      for (const cursor of cursors) cursor.begin(partition);
+      cursors.forEach((cursor, i) => {
+        cursor.begin(runs[i]!.slice(partition));
+      });
       writeMerged(new Merge(cursors), runs[0]!.kind, writer, partition, options.combine);
     }
   });
 }
 
 /**
- * Merges one partition of the runs, in their order, and gives it to `visit`: in one call, during which files are open.
- * Nothing is sure before `visit` has come to the end of the merge. Throws CorruptionError, BulkFileError.
+ * Merges one partition of the sources, in their order, and gives it to `visit`: in one call, during which files are open.
+ * A path alone is that of a run, of which `partition` is meant. Nothing is sure before `visit` has come to the end of the
+ * merge. Throws RunDamagedError, BulkFileError.
  */
 export function mergePartition<T>(
-  paths: readonly string[],
+  sources: readonly (string | MergeSource)[],
   partition: number,
+  options: MergeOptions,
+  visit: (merge: Merge, kind: RunKind) => T,
+): T {
+  const whole = sources.map((source) => (typeof source === 'string' ? { path: source, partition } : source));
+  return mergeSources(whole, options, visit);
+}
+
+function mergeSources<T>(
+  sources: readonly MergeSource[],
   options: MergeOptions,
   visit: (merge: Merge, kind: RunKind) => T,
 ): T {
   const fanInMax = options.fanInMax ?? FAN_IN_MAX;
   assert(fanInMax >= 2, 'two runs can be merged', fanInMax);
-  if (paths.length <= fanInMax) return visitMerged(paths, partition, options, visit);
-  const made: string[] = [];
+  if (sources.length <= fanInMax) return visitMerged(sources, options, visit);
+  // Of those that are empty one is enough, to tell the kind.
+  const filled = sources.filter((source, i) => i === 0 || !('slice' in source) || source.slice.entries > 0);
+  if (filled.length <= fanInMax) return visitMerged(filled, options, visit);
+  const made: MergeSource[] = [];
   try {
-    for (let first = 0; first < paths.length; first += fanInMax) {
+    for (let first = 0; first < filled.length; first += fanInMax) {
       const path = `${options.temporary}.merge-${made.length}`;
-      made.push(path);
-      visitMerged(paths.slice(first, first + fanInMax), partition, options, (merge, kind) => {
+      made.push({ path, partition: 0 });
+      visitMerged(filled.slice(first, first + fanInMax), options, (merge, kind) => {
         writeRun(path, kind, 1, options.files, (run) => writeMerged(merge, kind, run, 0, options.combine));
       });
     }
-    // What was made has one partition.
-    return mergePartition(made, 0, { ...options, temporary: `${options.temporary}.merge` }, visit);
+    return mergeSources(made, { ...options, temporary: `${options.temporary}.merge` }, visit);
   } finally {
-    for (const path of made) options.files.remove(path);
+    for (const { path } of made) options.files.remove(path);
   }
 }
 
@@ -228,31 +249,82 @@ export function writeRun(
 }
 
 function visitMerged<T>(
-  paths: readonly string[],
-  partition: number,
+  sources: readonly MergeSource[],
   options: MergeOptions,
   visit: (merge: Merge, kind: RunKind) => T,
 ): T {
-  return withRuns(paths, options, (runs) => {
-    const cursors = runs.map((run) => {
-      const cursor = new RunCursor(run, options.bufferBytes);
-      if (partition >= run.partitions) throw new CorruptionError(`${run.path} has no partition ${partition}`);
-      cursor.begin(partition);
+  return withOpenFiles(options.files, (open) => {
+    const slices = sources.map((source) => open.slice(source));
+    checkKinds(slices);
+    const cursors = slices.map(({ file, slice }) => {
+      const cursor = new RunCursor(file, options.bufferBytes);
+      cursor.begin(slice);
       return cursor;
     });
-    return visit(new Merge(cursors), runs[0]?.kind ?? 'counts');
+    return visit(new Merge(cursors), slices[0]?.kind ?? 'counts');
   });
 }
 
-function withRuns<T>(paths: readonly string[], { files }: MergeOptions, use: (runs: RunFile[]) => T): T {
-  const runs: RunFile[] = [];
+interface OpenSlice {
+  readonly path: string;
+  readonly kind: RunKind;
+  readonly file: SliceFile;
+  readonly slice: RunSlice;
+}
+
+function checkKinds(runs: readonly { readonly path: string; readonly kind: RunKind }[]): void {
+  const strange = runs.find(({ kind }) => kind !== runs[0]!.kind);
+  if (strange === undefined) return;
+  throw new RunDamagedError(strange.path, `${strange.path} is a run of ${strange.kind}`);
+}
+
+function withOpenFiles<T>(files: BulkFiles, use: (open: OpenFiles) => T): T {
+  const open = new OpenFiles(files);
   try {
-    for (const path of paths) runs.push(new RunFile(path, files));
-    const strange = runs.find(({ kind }) => kind !== runs[0]!.kind);
-    if (strange !== undefined) throw new CorruptionError(`${strange.path} is a run of ${strange.kind}`);
-    return use(runs);
+    return use(open);
   } finally {
-    for (const run of runs) run.close();
+    open.close();
+  }
+}
+
+class OpenFiles {
+  readonly #files: BulkFiles;
+  readonly #runs: RunFile[] = [];
+  /** Of slices, which share their files. */
+  readonly #shared = new Map<string, SliceFile>();
+
+  constructor(files: BulkFiles) {
+    this.#files = files;
+  }
+
+  run(path: string): RunFile {
+    const run = new RunFile(path, this.#files);
+    this.#runs.push(run);
+    return run;
+  }
+
+  slice(source: MergeSource): OpenSlice {
+    const { path } = source;
+    if ('slice' in source) {
+      const { slice } = source;
+      return { path, kind: slice.kind, file: this.#sharedFile(path), slice };
+    }
+    const run = this.run(path);
+    return { path, kind: run.kind, file: run, slice: run.slice(source.partition) };
+  }
+
+  close(): void {
+    for (const run of this.#runs) run.close();
+    for (const { reader } of this.#shared.values()) reader.close();
+  }
+
+  #sharedFile(path: string): SliceFile {
+    let file = this.#shared.get(path);
+    if (file === undefined) {
+      file = { path, reader: this.#files.open(path) };
+      this.#shared.set(path, file);
+    }
+    return file;
   }
 }
 

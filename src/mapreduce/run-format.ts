@@ -34,6 +34,15 @@ export interface RunTrailer {
   readonly indexOffset: number;
 }
 
+/** What is in the file is not what was written there. */
+export class RunDamagedError extends CorruptionError {
+  readonly path: string;
+  constructor(path: string, message: string) {
+    super(message);
+    this.path = path;
+  }
+}
+
 export const HEADER_BYTES = 8;
 export const ROW_BYTES = 32;
 export const TRAILER_BYTES = 24;
@@ -54,10 +63,10 @@ export function encodeHeader(kind: RunKind): Buffer {
   return writer.take();
 }
 
-/** Throws CorruptionError; `name` is the file's, for the message. */
-export function checkHeader(bytes: Uint8Array, kind: RunKind, name: string): void {
+/** Throws RunDamagedError. */
+export function checkHeader(bytes: Uint8Array, kind: RunKind, path: string): void {
   if (bytes.length < HEADER_BYTES || !encodeHeader(kind).equals(bytes)) {
-    throw new CorruptionError(`${name} does not begin as a sorted run does`);
+    throw new RunDamagedError(path, `${path} does not begin as a sorted run does`);
   }
 }
 
@@ -71,14 +80,14 @@ export function encodeRow(partition: number, slice: Omit<RunSlice, 'kind'>): Buf
   return writer.take();
 }
 
-/** Throws CorruptionError. */
+/** Throws RunDamagedError. */
 export function decodeRow(
   bytes: Uint8Array,
   partition: number,
   { kind, indexOffset }: RunTrailer,
-  name: string,
+  path: string,
 ): RunSlice {
-  const damaged = new CorruptionError(`the index of ${name} is damaged at partition ${partition}`);
+  const damaged = new RunDamagedError(path, `the index of ${path} is damaged at partition ${partition}`);
   if (bytes.length < ROW_BYTES) throw damaged;
   const reader = new ByteReader(bytes, ROW_BYTES - 4);
   if (reader.u32() !== crc32(bytes.subarray(0, ROW_BYTES - 4), partition)) throw damaged;
@@ -100,9 +109,9 @@ export function encodeTrailer({ kind, partitions, indexOffset }: RunTrailer): Bu
   return writer.take();
 }
 
-/** `bytes`: the last of a file of `fileBytes`. Throws CorruptionError. */
-export function decodeTrailer(bytes: Uint8Array, fileBytes: number, name: string): RunTrailer {
-  const cut = new CorruptionError(`${name} is no whole sorted run: it has no valid end`);
+/** `bytes`: the last of a file of `fileBytes`. Throws RunDamagedError. */
+export function decodeTrailer(bytes: Uint8Array, fileBytes: number, path: string): RunTrailer {
+  const cut = new RunDamagedError(path, `${path} is no whole sorted run: it has no valid end`);
   if (bytes.length < TRAILER_BYTES) throw cut;
   const magic = bytes.subarray(TRAILER_BYTES - TRAILER_MAGIC.length);
   const sum = new ByteReader(bytes, TRAILER_BYTES - 8).u32();

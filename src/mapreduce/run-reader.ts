@@ -1,18 +1,18 @@
 /**
- * Reads sorted runs (run-format.ts): one partition at a time, a block at a time, each entry in place.
+ * Reads sorted runs (run-format.ts), or slices of them: one partition at a time, a block at a time, each entry in place.
  *
  * The checksum of a partition is known to hold when its last entry was read. What came before an error is not to be used.
  */
 import { Buffer } from 'node:buffer';
 import type { BulkFiles, BulkReader } from '../lib/bulk.ts';
 import { crc32 } from '../lib/checksum.ts';
-import { CorruptionError } from '../lib/errors.ts';
 import {
   checkHeader,
   decodeRow,
   decodeTrailer,
   HEADER_BYTES,
   ROW_BYTES,
+  RunDamagedError,
   type RunKind,
   type RunSlice,
   type RunTrailer,
@@ -22,15 +22,21 @@ import {
 
 const READ_BYTES = 64 << 10;
 
+/** An open file with slices in it: a run, or where slices of runs were gathered. */
+export interface SliceFile {
+  readonly path: string;
+  readonly reader: BulkReader;
+}
+
 /** An open run. */
-export class RunFile {
+export class RunFile implements SliceFile {
   readonly path: string;
   readonly kind: RunKind;
   readonly partitions: number;
   readonly reader: BulkReader;
   readonly #trailer: RunTrailer;
 
-  /** Throws CorruptionError for what is not a whole run, BulkFileError. */
+  /** Throws RunDamagedError for what is not a whole run, BulkFileError. */
   constructor(path: string, files: BulkFiles) {
     this.path = path;
     this.reader = files.open(path);
@@ -47,8 +53,11 @@ export class RunFile {
     this.partitions = this.#trailer.partitions;
   }
 
-  /** Throws CorruptionError. */
+  /** Throws RunDamagedError, also when there is no such partition. */
   slice(partition: number): RunSlice {
+    if (partition >= this.partitions) {
+      throw new RunDamagedError(this.path, `${this.path} has no partition ${partition}`);
+    }
     const row = this.#read(ROW_BYTES, this.#trailer.indexOffset + partition * ROW_BYTES);
     return decodeRow(row, partition, this.#trailer, this.path);
   }
@@ -63,7 +72,7 @@ export class RunFile {
   }
 }
 
-/** Stands on one entry of a partition after the other. */
+/** Stands on one entry of a slice after the other. */
 export class RunCursor {
   /** The entry's key is the first `keyLength` bytes. */
   key: Buffer = Buffer.alloc(256);
@@ -88,27 +97,26 @@ export class RunCursor {
   #unread = 0;
   #sum = 0;
   readonly #blockBytes: number;
-  readonly #file: RunFile;
-  #slice: RunSlice;
+  readonly #file: SliceFile;
+  #slice: RunSlice = { kind: 'counts', offset: 0, bytes: 0, entries: 0, crc32: 0 };
 
-  constructor(file: RunFile, blockBytes = READ_BYTES) {
+  constructor(file: SliceFile, blockBytes = READ_BYTES) {
     this.#file = file;
     this.#blockBytes = blockBytes;
     this.block = Buffer.alloc(0);
-    this.#slice = { kind: file.kind, offset: 0, bytes: 0, entries: 0, crc32: 0 };
   }
 
-  /** Stands before the first entry of the partition. Throws CorruptionError, as `next` does. */
-  begin(partition: number): void {
-    this.#slice = this.#file.slice(partition);
-    // Small partitions take little memory, however many files there are.
-    const wanted = Math.min(this.#slice.bytes, this.#blockBytes);
+  /** Stands before the first entry of the slice, which lies in the file. `next` throws RunDamagedError. */
+  begin(slice: RunSlice): void {
+    this.#slice = slice;
+    // Small slices take little memory, however many files there are.
+    const wanted = Math.min(slice.bytes, this.#blockBytes);
     if (this.block.length < wanted) {
       this.block = Buffer.allocUnsafeSlow(Math.min(2 * wanted, this.#blockBytes));
     }
-    this.#entries = this.#slice.entries;
-    this.#position = this.#slice.offset;
-    this.#unread = this.#slice.bytes;
+    this.#entries = slice.entries;
+    this.#position = slice.offset;
+    this.#unread = slice.bytes;
     this.#sum = 0;
     this.#at = 0;
     this.#end = 0;
@@ -192,7 +200,7 @@ export class RunCursor {
     this.#end = left;
     const length = Math.min(this.block.length - left, this.#unread);
     const read = this.#file.reader.read(this.block, left, length, this.#position);
-    if (read < length) throw new CorruptionError(`${this.#file.path} ends early`);
+    if (read < length) throw new RunDamagedError(this.#file.path, `${this.#file.path} ends early`);
     this.#sum = crc32(this.block.subarray(left, left + read), this.#sum);
     this.#position += read;
     this.#unread -= read;
@@ -203,9 +211,10 @@ export class RunCursor {
     if (this.#at < this.#end || this.#unread > 0 || this.#sum !== this.#slice.crc32) throw this.#damaged();
   }
 
-  #damaged(): CorruptionError {
+  #damaged(): RunDamagedError {
+    const { path } = this.#file;
     const { offset, bytes } = this.#slice;
-    return new CorruptionError(`${this.#file.path} is damaged between bytes ${offset} and ${offset + bytes}`);
+    return new RunDamagedError(path, `${path} is damaged between bytes ${offset} and ${offset + bytes}`);
   }
 }
 

@@ -88,4 +88,6 @@ export interface TaskFailure {
   readonly file?: string;
   readonly offset?: number;
   readonly deterministic: boolean;
+  /** What is wrong may be so on this machine only: a file that is not there. */
+  readonly local?: boolean;
 }

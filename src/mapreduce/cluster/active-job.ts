@@ -1,0 +1,311 @@
+/**
+ * A job that is under way, as the coordinator has it: what the facts say (fact in, state out; the same on whichever server
+ * folds them), and what only this coordinator's memory knows: who works on what, and where an attempt has failed.
+ *
+ * After Dean & Ghemawat 2004, section 3.3: a completed map task whose output is lost is done again, a completed reduce task
+ * is not, for its output is in the store.
+ */
+import { Buffer } from 'node:buffer';
+import { assert } from '../../lib/assert.ts';
+import { type Assignment, type JobFailure, Master, type Phase, type RunningAttempt } from '../master.ts';
+import { splitBytesOf } from '../splits.ts';
+import type { Counters, TaskDone, TaskFailure } from '../tasks.ts';
+import type { ClusterSplit, JobBrief, JobProgress, Source } from './messages.ts';
+import { type Fact, type JobRecord, type JobResult, mapCount } from './records.ts';
+
+export interface ClusterDone extends TaskDone {
+  readonly attempt: number;
+  /** The server that did it. */
+  readonly node: number;
+  /** Of a part of the result. */
+  readonly chunks: number;
+}
+
+/** Attempts of one coordinator and job: numbers are never used twice, by no coordinator. */
+const ATTEMPTS_PER_REIGN = 2 ** 20;
+/** Of a job on one server: then it is given work only if there is nobody else. */
+const NODE_FAILURES_MAX = 3;
+/** Servers that cannot fetch from one which is alive, until it is taken for lost. */
+const COMPLAINTS_MAX = 2;
+const SLOTS = 16_384;
+
+export class ActiveJob {
+  readonly record: JobRecord;
+  /** Of its record, in the store. */
+  readonly recordVersion: number;
+  readonly #reign: number;
+  #epoch = 1;
+  #master: Master<ClusterDone>;
+  /** Attempts that have ended, and whose fact is on its way into the log. */
+  readonly #pending = new Map<string, number>();
+  /** Of a task, the servers on which it has failed. */
+  readonly #failedOn = new Map<string, Set<number>>();
+  readonly #failuresOf = new Map<number, number>();
+  /** Of a server that is alive: the tasks that could not fetch from it. */
+  readonly #complaints = new Map<number, Set<number>>();
+  /** Of attempts under way. */
+  readonly #bytes = new Map<number, number>();
+  failedAttempts = 0;
+  #mapBytesDone = 0;
+  /** Since when no server has the view that is needed. */
+  viewMissingSinceMs: number | undefined;
+  state: 'running' | 'ending' = 'running';
+
+  constructor(record: JobRecord, recordVersion: number, reign: number) {
+    this.record = record;
+    this.recordVersion = recordVersion;
+    this.#reign = reign;
+    this.#master = this.#newMaster();
+  }
+
+  get id(): number {
+    return this.record.id;
+  }
+
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  get phase(): Phase | 'done' | 'failed' {
+    return this.#master.phase;
+  }
+
+  get failure(): JobFailure | undefined {
+    return this.#master.failure;
+  }
+
+  get counters(): Counters {
+    return this.#master.counters;
+  }
+
+  /** The view that its map tasks read; undefined when it reads files. */
+  get view(): string | undefined {
+    return this.record.input.kind === 'keys' ? viewName(this.id, this.#epoch) : undefined;
+  }
+
+  get brief(): JobBrief {
+    const { job, args, reducers, memoryBytes, secret } = this.record;
+    return { job, args, reducers, memoryBytes, secret, recordVersion: this.recordVersion };
+  }
+
+  /** All must be done. */
+  get result(): JobResult {
+    const parts = Array.from({ length: this.record.reducers }, (_, task) => {
+      const done = this.#master.doneOf('reduce', task);
+      assert(done !== undefined, 'a job has a result when all its parts are there', this.id, task);
+      return [done.attempt, done.chunks, done.bytes] as const;
+    });
+    return { parts };
+  }
+
+  /** Of the parts that are there. */
+  get resultBytes(): number {
+    let sum = 0;
+    for (let task = 0; task < this.record.reducers; task++)
+      sum += this.#master.doneOf('reduce', task)?.bytes ?? 0;
+    return sum;
+  }
+
+  get progress(): JobProgress {
+    const master = this.#master;
+    const running = master.running;
+    const of = (phase: Phase) => ({
+      ...{ done: master.doneCount(phase), of: master.count(phase) },
+      running: running.filter((each) => each.phase === phase).length,
+    });
+    const [maps, reduces] = [of('map'), of('reduce')];
+    const begun = maps.done + maps.running + reduces.done + reduces.running > 0;
+    const { phase } = master;
+    return {
+      phase: phase === 'done' ? 'commit' : phase === 'failed' || !begun ? 'queued' : phase,
+      ...{ maps, reduces, failedAttempts: this.failedAttempts, epoch: this.#epoch },
+      bytes: { done: this.#bytesDone, of: this.record.bytes },
+    };
+  }
+
+  // Facts
+
+  /** A fact that is in the log, or comes from it. The other attempts of its task, which need not go on. */
+  apply(fact: Fact, nowMs: number): readonly RunningAttempt[] {
+    switch (fact.fact) {
+      case 'map':
+      case 'reduce': {
+        const { fact: phase, task, attempt, node, bytes, counters } = fact;
+        this.#pending.delete(taskName(phase, task));
+        const chunks = fact.fact === 'reduce' ? fact.chunks : 0;
+        const done = { attempt, node, bytes, counters, chunks, file: '' };
+        const { counts, abort } = this.#master.settle({ phase, task, attempt }, done, nowMs);
+        if (counts && phase === 'map') this.#mapBytesDone += this.#inputBytes(task);
+        return abort;
+      }
+      case 'maps-lost':
+        for (const task of fact.tasks) {
+          if (this.#master.doneOf('map', task) !== undefined) this.#mapBytesDone -= this.#inputBytes(task);
+        }
+        this.#master.mapLost(fact.tasks);
+        return [];
+      case 'epoch':
+        this.#epoch = fact.epoch;
+        this.#master = this.#newMaster();
+        this.#pending.clear();
+        this.#mapBytesDone = 0;
+        this.viewMissingSinceMs = undefined;
+        return [];
+    }
+  }
+
+  // Attempts
+
+  /**
+   * What the server is to do next of this job. Where something has failed it is tried again only when it has failed
+   * everywhere: `others` are the servers that could do it instead. `hasView`: it can read the keys.
+   */
+  next(
+    node: number,
+    nowMs: number,
+    { others, hasView }: { others: readonly number[]; hasView: boolean },
+  ): Assignment | undefined {
+    if (this.state !== 'running') return undefined;
+    const isBad = (server: number) => (this.#failuresOf.get(server) ?? 0) >= NODE_FAILURES_MAX;
+    if (isBad(node) && !others.every(isBad)) return undefined;
+    return this.#master.next(node, nowMs, (phase, task) => {
+      if (phase === 'map' && !hasView) return false;
+      const failedOn = this.#failedOn.get(taskName(phase, task));
+      if (failedOn?.has(node) !== true) return true;
+      return others.every((other) => failedOn.has(other) || isBad(other));
+    });
+  }
+
+  /** Whether the task's output is known, or on its way into the log. */
+  isSettled(phase: Phase, task: number): 'done' | 'pending' | undefined {
+    if (this.#master.doneOf(phase, task) !== undefined) return 'done';
+    return this.#pending.has(taskName(phase, task)) ? 'pending' : undefined;
+  }
+
+  /** Its fact is on its way into the log. */
+  pending(phase: Phase, task: number, attempt: number): void {
+    this.#pending.set(taskName(phase, task), attempt);
+  }
+
+  failed({ attempt, task, phase }: Assignment, node: number, failure: TaskFailure, nowMs: number): void {
+    if (!this.isRunning(attempt)) return;
+    this.failedAttempts++;
+    const name = taskName(phase, task);
+    this.#failedOn.set(name, (this.#failedOn.get(name) ?? new Set()).add(node));
+    this.#failuresOf.set(node, (this.#failuresOf.get(node) ?? 0) + 1);
+    // What is wrong on one server need not be so on another.
+    const deterministic = failure.deterministic && failure.local !== true;
+    this.#master.failed(attempt, { ...failure, deterministic }, nowMs);
+  }
+
+  /** The tasks whose outputs are lost, when a task could not fetch from the server. */
+  unfetched(
+    { task, attempt }: Assignment,
+    from: { node: number; maps: readonly number[]; isAlive: boolean },
+  ): readonly number[] {
+    if (!this.isRunning(attempt)) return [];
+    this.#master.lost(attempt);
+    if (from.maps.length > 0) return from.maps.filter((map) => this.#isAt(map, from.node));
+    const complaints = (this.#complaints.get(from.node) ?? new Set()).add(task);
+    this.#complaints.set(from.node, complaints);
+    if (from.isAlive && complaints.size < Math.min(COMPLAINTS_MAX, this.record.reducers)) return [];
+    this.#complaints.delete(from.node);
+    return this.outputsOf(from.node);
+  }
+
+  /** The map tasks whose outputs lie on the server. None when nobody needs them any more. */
+  outputsOf(node: number): number[] {
+    return this.#outputs.flatMap(({ task, at }) => (at === node ? [task] : []));
+  }
+
+  /** The servers on which there are outputs that are needed. */
+  get holders(): ReadonlySet<number> {
+    return new Set(this.#outputs.map(({ at }) => at));
+  }
+
+  get #outputs(): { readonly task: number; readonly at: number }[] {
+    if (this.phase === 'failed' || this.#master.doneCount('reduce') === this.record.reducers) return [];
+    return Array.from({ length: this.#master.count('map') }, (_, task) => task).flatMap((task) => {
+      const at = this.#master.doneOf('map', task)?.node;
+      return at === undefined ? [] : [{ task, at }];
+    });
+  }
+
+  #isAt(map: number, node: number): boolean {
+    return this.#master.doneOf('map', map)?.node === node;
+  }
+
+  isRunning(attempt: number): boolean {
+    return this.#master.running.some((each) => each.attempt === attempt);
+  }
+
+  /** An attempt of another coordinator is under way there. False: it need not go on. */
+  adopt(assignment: Assignment, node: number, nowMs: number): boolean {
+    return this.#master.adopt(assignment, node, nowMs);
+  }
+
+  runningOn(node: number): readonly Assignment[] {
+    return this.#master.running.filter(({ worker }) => worker === node);
+  }
+
+  /** Through no fault of the task. */
+  lost(attempt: number): void {
+    this.#bytes.delete(attempt);
+    this.#master.lost(attempt);
+  }
+
+  noteBytes(attempt: number, bytes: number): void {
+    this.#bytes.set(attempt, bytes);
+  }
+
+  // What an attempt needs
+
+  splitOf(task: number): ClusterSplit {
+    const { input } = this.record;
+    if (input.kind === 'files') return input.splits[task]!;
+    const { db, pattern, splits } = input;
+    const slot = (i: number) => Math.floor((SLOTS * i) / splits);
+    const range = { fromSlot: slot(task), toSlot: slot(task + 1) };
+    return { kind: 'keys', view: viewName(this.id, this.#epoch), db, pattern, ...range };
+  }
+
+  /** Of all map tasks, which must be done. */
+  get sources(): Source[] {
+    return Array.from({ length: this.#master.count('map') }, (_, map) => {
+      const done = this.#master.doneOf('map', map);
+      assert(done !== undefined, 'a reduce task begins when all map tasks are done', this.id, map);
+      return [map, done.attempt, done.node] as const;
+    });
+  }
+
+  #inputBytes(task: number): number {
+    const { input } = this.record;
+    return input.kind === 'files' ? splitBytesOf(input.splits[task]!) : 0;
+  }
+
+  get #bytesDone(): number {
+    let sum = this.#mapBytesDone;
+    for (const { attempt, phase } of this.#master.running) {
+      if (phase === 'map') sum += this.#bytes.get(attempt) ?? 0;
+    }
+    return Math.min(sum, this.record.bytes);
+  }
+
+  #newMaster(): Master<ClusterDone> {
+    const last = this.#reign * ATTEMPTS_PER_REIGN + ((this.#master?.lastAttempt ?? 0) % ATTEMPTS_PER_REIGN);
+    return new Master(mapCount(this.record), this.record.reducers, last);
+  }
+}
+
+function taskName(phase: Phase, task: number): string {
+  return `${phase} ${task}`;
+}
+
+export function viewName(id: number, epoch: number): string {
+  return `mr-${id}-${epoch}`;
+}
+
+/** Of the pattern or prefix of a record. */
+export function fromBase64(text: string): Buffer {
+  return Buffer.from(text, 'base64');
+}

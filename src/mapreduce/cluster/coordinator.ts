@@ -1,0 +1,296 @@
+/**
+ * The coordinator: which server is to do what, for all jobs that are active. A pure state machine: it is told what servers
+ * report and what time it is, and says what they are to do, and which facts are to be made durable. It acts on a fact only
+ * when it is in the log, so whoever takes its place knows at least what it has built upon.
+ *
+ *   report --heard--> orders                 attempts that have ended --> pending facts --(log)--> apply
+ *   tick   --------> servers that were not heard of for a lease: their attempts are lost, and their map outputs, all at once
+ *
+ * Jobs are served in the order in which they were submitted; what one has no use for goes to the next. What a report tells
+ * holds until the next one: an attempt that a server was given and does not tell of has never reached it, one that it tells
+ * of and this coordinator has never heard of was given by the one before, and goes on.
+ *
+ * After Dean & Ghemawat 2004, section 3.3; its master was one process, and its end the end of the job.
+ */
+import type { Assignment } from '../master.ts';
+import { ActiveJob } from './active-job.ts';
+import type { AttemptId, EndedAttempt, Order, Orders, Report } from './messages.ts';
+import type { Fact, JobId, JobRecord } from './records.ts';
+
+export interface PendingFact {
+  readonly job: JobId;
+  readonly fact: Fact;
+}
+
+interface Server {
+  run: string;
+  seq: number;
+  heardMs: number;
+  report: Report | undefined;
+  /** What was given up when it was not heard of. */
+  lost: boolean;
+}
+
+/** A server that is not heard of for so long does not work any more, as far as the jobs go. */
+export const LEASE_MS = 3000;
+/** A new coordinator gives those that it has not heard of at all somewhat longer. */
+const FIRST_LEASE_MS = 2 * LEASE_MS;
+/** Without a server that has the view, for so long. */
+const VIEW_MISSING_MS_MAX = 5000;
+/** Ticks that come so much late: this process stood still, and heard nobody. */
+const LATE_MS = 1000;
+
+export class Coordinator {
+  readonly #reign: number;
+  readonly #beganMs: number;
+  readonly #jobs = new Map<JobId, ActiveJob>();
+  readonly #servers = new Map<number, Server>();
+  /** Not yet handed to the log. */
+  #facts: PendingFact[] = [];
+  #aborts = new Map<number, AttemptId[]>();
+  #tickedMs: number;
+
+  /** `reign`: larger than that of every coordinator before. */
+  constructor(reign: number, nowMs: number) {
+    this.#reign = reign;
+    this.#beganMs = nowMs;
+    this.#tickedMs = nowMs;
+  }
+
+  get jobs(): readonly ActiveJob[] {
+    return [...this.#jobs.values()];
+  }
+
+  job(id: JobId): ActiveJob | undefined {
+    return this.#jobs.get(id);
+  }
+
+  /** A job that was submitted, or one that the log tells of, with its facts so far. In the order of their ids. */
+  add(record: JobRecord, recordVersion: number, facts: readonly Fact[], nowMs: number): ActiveJob {
+    const job = new ActiveJob(record, recordVersion, this.#reign);
+    for (const fact of facts) job.apply(fact, nowMs);
+    this.#jobs.set(record.id, job);
+    return job;
+  }
+
+  /** It has ended, and the log knows. */
+  remove(id: JobId): void {
+    this.#jobs.delete(id);
+    this.#facts = this.#facts.filter(({ job }) => job !== id);
+  }
+
+  /** Threads of the servers that are alive. */
+  get threads(): number {
+    return [...this.#servers.values()].reduce(
+      (sum, { report, lost }) => sum + (lost ? 0 : (report?.threads ?? 0)),
+      0,
+    );
+  }
+
+  /** Members that have not been heard of lately, and are to be asked for a report. */
+  silent(members: readonly number[], nowMs: number): number[] {
+    return members.filter(
+      (id) => nowMs - (this.#servers.get(id)?.heardMs ?? Number.NEGATIVE_INFINITY) > LEASE_MS / 2,
+    );
+  }
+
+  // Reports
+
+  /** Undefined: the report is older than one that was heard. */
+  heard(node: number, report: Report, nowMs: number): Orders | undefined {
+    const server = this.#serverOf(node);
+    if (server.run === report.run && report.seq <= server.seq) return undefined;
+    Object.assign(server, { run: report.run, seq: report.seq, heardMs: nowMs, report, lost: false });
+    const settled = report.ended.filter((ended) => this.#ended(node, ended, nowMs));
+    const aborted = this.#compare(node, report, nowMs);
+    const start = this.#orders(node, report, nowMs);
+    const abort = [...aborted, ...(this.#aborts.get(node) ?? [])];
+    this.#aborts.delete(node);
+    const active = this.jobs.map(({ id, epoch }) => [id, epoch] as const);
+    return { start, abort, settled: settled.map(idOf), active };
+  }
+
+  /** Whether it need not be told again. */
+  #ended(node: number, ended: EndedAttempt, nowMs: number): boolean {
+    const job = this.#jobOf(ended);
+    if (job === undefined || job.state !== 'running') return true;
+    const { phase, task, attempt } = ended;
+    switch (ended.end) {
+      case 'failed':
+        job.failed(ended, node, ended.failure, nowMs);
+        return true;
+      case 'unfetched': {
+        const isAlive = this.#isAlive(ended.node, nowMs);
+        this.#mapsLost(job, job.unfetched(ended, { ...ended, isAlive }));
+        return true;
+      }
+      case 'done': {
+        const settled = job.isSettled(phase, task);
+        if (settled === 'done') job.lost(attempt);
+        if (settled !== undefined) return settled === 'done';
+        job.pending(phase, task, attempt);
+        const { bytes, counters } = ended.done;
+        const common = { task, attempt, node, bytes, counters };
+        const fact: Fact =
+          phase === 'map' ? { fact: 'map', ...common } : { fact: 'reduce', ...common, chunks: ended.chunks };
+        this.#facts.push({ job: job.id, fact });
+        return false;
+      }
+    }
+  }
+
+  /** What it does beside what it should do. Attempts to be aborted. */
+  #compare(node: number, report: Report, nowMs: number): AttemptId[] {
+    const told = new Set([...report.running, ...report.ended].map(nameOf));
+    for (const job of this.#jobs.values()) {
+      for (const assignment of job.runningOn(node)) {
+        if (!told.has(nameOf(attemptOf(job, assignment)))) job.lost(assignment.attempt);
+      }
+    }
+    const aborted: AttemptId[] = [];
+    for (const running of report.running) {
+      const job = this.#jobOf(running);
+      const isWanted =
+        job !== undefined && (job.isRunning(running.attempt) || job.adopt(running, node, nowMs));
+      if (isWanted) job.noteBytes(running.attempt, running.bytes);
+      else aborted.push(idOf(running));
+    }
+    return aborted;
+  }
+
+  #orders(node: number, { free, views }: Report, nowMs: number): Order[] {
+    const orders: Order[] = [];
+    for (const job of this.#jobs.values()) {
+      const hasView = isReadable(job, views);
+      const others = this.#aliveBut(node, nowMs).filter((other) => isReadable(job, this.#viewsOf(other)));
+      while (orders.length < free) {
+        const assignment = job.next(node, nowMs, { others, hasView });
+        if (assignment === undefined) break;
+        orders.push(this.#orderOf(job, assignment));
+      }
+    }
+    return orders;
+  }
+
+  #orderOf(job: ActiveJob, assignment: Assignment): Order {
+    const order = { ...attemptOf(job, assignment), brief: job.brief };
+    if (assignment.phase === 'map') return { ...order, split: job.splitOf(assignment.task) };
+    const { sources } = job;
+    const nodes = [...new Set(sources.map(([, , node]) => node))];
+    const addresses = nodes.flatMap((id) => {
+      const { host, port } = this.#servers.get(id)?.report?.shuffle ?? { host: '', port: 0 };
+      return port === 0 ? [] : [[id, host, port] as const];
+    });
+    return { ...order, sources, addresses };
+  }
+
+  // Time
+
+  /** Every so often. */
+  tick(nowMs: number): void {
+    const lateMs = nowMs - this.#tickedMs;
+    this.#tickedMs = nowMs;
+    if (lateMs > LATE_MS) for (const server of this.#servers.values()) server.heardMs += lateMs;
+    for (const [node, server] of this.#servers) {
+      if (server.lost || this.#isAlive(node, nowMs)) continue;
+      server.lost = true;
+      for (const job of this.#jobs.values()) {
+        for (const { attempt } of job.runningOn(node)) job.lost(attempt);
+      }
+    }
+    for (const job of this.#jobs.values()) {
+      if (job.state !== 'running') continue;
+      for (const node of job.holders) {
+        if (!this.#isAlive(node, nowMs)) this.#mapsLost(job, job.outputsOf(node));
+      }
+    }
+  }
+
+  /** Jobs that need another view, for no server has the one that they read. */
+  viewless(nowMs: number): ActiveJob[] {
+    return this.jobs.filter((job) => {
+      const { view } = job;
+      if (view === undefined || job.phase !== 'map' || job.state !== 'running') return false;
+      const has = [...this.#servers].some(
+        ([node, { report }]) => this.#isAlive(node, nowMs) && report?.views.includes(view) === true,
+      );
+      if (has) job.viewMissingSinceMs = undefined;
+      else job.viewMissingSinceMs ??= nowMs;
+      return job.viewMissingSinceMs !== undefined && nowMs - job.viewMissingSinceMs > VIEW_MISSING_MS_MAX;
+    });
+  }
+
+  // Facts
+
+  /** What is to be made durable, in this order. */
+  takeFacts(): readonly PendingFact[] {
+    const facts = this.#facts;
+    this.#facts = [];
+    return facts;
+  }
+
+  /** They are in the log. */
+  apply(facts: readonly PendingFact[], nowMs: number): void {
+    for (const { job: id, fact } of facts) {
+      const job = this.#jobs.get(id);
+      for (const other of job?.apply(fact, nowMs) ?? []) {
+        const aborts = this.#aborts.get(other.worker) ?? [];
+        this.#aborts.set(other.worker, [...aborts, attemptOf(job!, other)]);
+      }
+    }
+  }
+
+  #mapsLost(job: ActiveJob, tasks: readonly number[]): void {
+    const queued = this.#facts.some(
+      ({ job: id, fact }) =>
+        id === job.id && fact.fact === 'maps-lost' && tasks.every((task) => fact.tasks.includes(task)),
+    );
+    if (tasks.length > 0 && !queued) this.#facts.push({ job: job.id, fact: { fact: 'maps-lost', tasks } });
+  }
+
+  #viewsOf(node: number): readonly string[] {
+    return this.#servers.get(node)?.report?.views ?? [];
+  }
+
+  #jobOf({ job: id, epoch }: AttemptId): ActiveJob | undefined {
+    const job = this.#jobs.get(id);
+    return job?.epoch === epoch ? job : undefined;
+  }
+
+  #serverOf(node: number): Server {
+    let server = this.#servers.get(node);
+    if (server === undefined) {
+      server = { run: '', seq: 0, heardMs: 0, report: undefined, lost: false };
+      this.#servers.set(node, server);
+    }
+    return server;
+  }
+
+  #isAlive(node: number, nowMs: number): boolean {
+    const server = this.#servers.get(node);
+    if (server?.report === undefined) return nowMs - this.#beganMs <= FIRST_LEASE_MS;
+    return nowMs - server.heardMs <= LEASE_MS;
+  }
+
+  #aliveBut(node: number, nowMs: number): number[] {
+    return [...this.#servers.keys()].filter((other) => other !== node && this.#isAlive(other, nowMs));
+  }
+}
+
+/** Whether a server with these views can do its map tasks. */
+function isReadable({ view }: ActiveJob, views: readonly string[]): boolean {
+  return view === undefined || views.includes(view);
+}
+
+function attemptOf(job: ActiveJob, { phase, task, attempt }: Assignment): AttemptId {
+  return { job: job.id, epoch: job.epoch, phase, task, attempt };
+}
+
+function idOf({ job, epoch, phase, task, attempt }: AttemptId): AttemptId {
+  return { job, epoch, phase, task, attempt };
+}
+
+/** Attempts of a job have numbers of their own. */
+export function nameOf({ job, epoch, attempt }: AttemptId): string {
+  return `${job} ${epoch} ${attempt}`;
+}

@@ -1,0 +1,144 @@
+/**
+ * What servers say to each other about jobs: questions to the coordinator, which runs on the leader, and its answers. JSON.
+ *
+ *   next      a server tells what it does, and gets orders: the workers' pull, and their sign of life
+ *   submit, cancel, remove, jobs      what clients ask for
+ *   wake      from the coordinator: there is something to do, ask now
+ */
+import { Buffer } from 'node:buffer';
+import type { JobName, Split, TaskDone, TaskFailure } from '../tasks.ts';
+import type { JobId, JobOrderRecord, JobSummary } from './records.ts';
+
+/** An attempt, by what makes it unique. */
+export interface AttemptId {
+  readonly job: JobId;
+  readonly epoch: number;
+  readonly phase: 'map' | 'reduce';
+  readonly task: number;
+  readonly attempt: number;
+}
+
+export interface RunningAttempt extends AttemptId {
+  /** Of its input, so far. */
+  readonly bytes: number;
+}
+
+/** What has come of an attempt. */
+export type AttemptEnd =
+  | { readonly end: 'done'; readonly done: TaskDone; readonly chunks: number }
+  | { readonly end: 'failed'; readonly failure: TaskFailure }
+  /** Outputs of map tasks cannot be had from that server; `maps` empty: nothing can be had from it. */
+  | {
+      readonly end: 'unfetched';
+      readonly node: number;
+      readonly maps: readonly number[];
+      readonly message: string;
+    };
+
+export type EndedAttempt = AttemptId & AttemptEnd;
+
+export interface Report {
+  /** New for each life of a server. */
+  readonly run: string;
+  /** Grows from report to report. */
+  readonly seq: number;
+  /** Threads that have nothing to do. */
+  readonly free: number;
+  readonly running: readonly RunningAttempt[];
+  /** Told again and again, until they are settled. */
+  readonly ended: readonly EndedAttempt[];
+  /** Where map outputs can be had; port 0: not yet. */
+  readonly shuffle: { readonly host: string; readonly port: number };
+  readonly views: readonly string[];
+  readonly threads: number;
+}
+
+/** What a worker needs to know of a job. */
+export interface JobBrief {
+  readonly job: JobName;
+  readonly args: Readonly<Record<string, string>>;
+  readonly reducers: number;
+  readonly memoryBytes: number;
+  readonly secret: string;
+  /** Of the job's record: while it holds, the job is active. */
+  readonly recordVersion: number;
+}
+
+export type ClusterSplit =
+  | Split
+  | {
+      readonly kind: 'keys';
+      readonly view: string;
+      readonly db: number;
+      readonly pattern: string;
+      readonly fromSlot: number;
+      readonly toSlot: number;
+    };
+
+/** A map task's output: [task, attempt, server]. */
+export type Source = readonly [map: number, attempt: number, node: number];
+
+export interface Order extends AttemptId {
+  readonly brief: JobBrief;
+  /** Of a map task. */
+  readonly split?: ClusterSplit;
+  /** Of a reduce task, in the order of the map tasks. */
+  readonly sources?: readonly Source[];
+  /** Of a reduce task: where the servers' outputs can be had. */
+  readonly addresses?: readonly (readonly [node: number, host: string, port: number])[];
+}
+
+export interface Orders {
+  readonly start: readonly Order[];
+  /** Need not go on. */
+  readonly abort: readonly AttemptId[];
+  /** Need not be told again. */
+  readonly settled: readonly AttemptId[];
+  /** Jobs that are active, with their epochs: files, views and threads of all others can go. */
+  readonly active: readonly (readonly [job: JobId, epoch: number])[];
+}
+
+export interface JobProgress {
+  readonly phase: 'queued' | 'map' | 'reduce' | 'commit';
+  readonly maps: { readonly done: number; readonly running: number; readonly of: number };
+  readonly reduces: { readonly done: number; readonly running: number; readonly of: number };
+  readonly bytes: { readonly done: number; readonly of: number };
+  readonly failedAttempts: number;
+  readonly epoch: number;
+}
+
+export type JobView = JobSummary & { readonly progress?: JobProgress };
+
+export type Question =
+  | { readonly ask: 'next'; readonly report: Report }
+  | { readonly ask: 'submit'; readonly order: JobOrderRecord }
+  | { readonly ask: 'cancel' | 'remove'; readonly id: JobId }
+  /** All jobs, or one. */
+  | { readonly ask: 'jobs'; readonly id?: JobId }
+  | { readonly ask: 'wake' };
+
+export type Answer =
+  | ({ readonly answer: 'orders' } & Orders)
+  | { readonly answer: 'submitted'; readonly id: JobId }
+  /** Whether anything was changed. */
+  | { readonly answer: 'changed'; readonly changed: boolean }
+  | { readonly answer: 'jobs'; readonly jobs: readonly JobView[] }
+  | { readonly answer: 'awake' }
+  /** A client's mistake, or a limit. */
+  | { readonly answer: 'refused'; readonly message: string }
+  /** Ask whoever leads; nothing was done. */
+  | { readonly answer: 'not-coordinator' };
+
+export function encodeMessage(message: Question | Answer): Buffer {
+  return Buffer.from(JSON.stringify(message));
+}
+
+/** Undefined: it makes no sense. Servers of one cluster are of one version, or are told apart before. */
+export function decodeMessage<T extends Question | Answer>(payload: Uint8Array): T | undefined {
+  try {
+    const value: unknown = JSON.parse(Buffer.from(payload).toString('utf8'));
+    return typeof value === 'object' && value !== null ? (value as T) : undefined;
+  } catch {
+    return undefined;
+  }
+}
