@@ -7,7 +7,7 @@ import { createHmac, timingSafeEqual as equalInConstantTime } from 'node:crypto'
 export const HMAC_BYTES = 32;
 
 /** The seal of `parts`, one after the other, without marks between them: the caller's format must be unambiguous. */
-export function hmacSha256(key: string, ...parts: readonly Uint8Array[]): Uint8Array {
+export function hmacSha256(key: string | Uint8Array, ...parts: readonly Uint8Array[]): Uint8Array {
   const hmac = createHmac('sha256', key);
   for (const part of parts) hmac.update(part);
   return hmac.digest();
