@@ -8,7 +8,10 @@ const { version } = JSON.parse(readFileSync(new URL('package.json', import.meta.
 const BESIDE_REDIS = ['test/e2e/**', 'test/compat/**', 'test/package/cluster.test.ts'];
 const PROGRAMS = ['redis-cli', 'redis-benchmark', 'redis-server'];
 /** Tests that need certificates: see test/io/certificates.ts. */
-const BESIDE_OPENSSL = ['test/io/tls.test.ts', 'test/cli/tls-settings.test.ts', 'test/e2e/tls.test.ts'];
+const BESIDE_OPENSSL = [
+  ...['test/io/tls.test.ts', 'test/mapreduce/shuffle-tls.test.ts'],
+  ...['test/cli/tls-settings.test.ts', 'test/e2e/tls.test.ts'],
+];
 
 /** On a machine that has only Node.js these tests are left out, and that is said. Where CI is set they run, and fail. */
 function leftOut(tests: readonly string[], programs: readonly string[]): readonly string[] {

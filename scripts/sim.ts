@@ -58,6 +58,7 @@ console.log(
     `${of('installs')} snapshots installed (${of('transfers')} transfers, ${of('resumed')} of them gone on with; ` +
     `${of('finishedInstalls')} installs finished after a crash), ${of('compared')} states compared ` +
     `(${of('incomparable')} with nothing to compare), ${of('configurations')} configurations, ` +
-    `${of('takeovers')} takeovers, ${of('rotNoticed')} rotten disks (${of('rotUnnoticed')} unnoticed), ${failed} failed`,
+    `${of('takeovers')} takeovers, ${of('rotNoticed')} rotten disks (${of('rotUnnoticed')} unnoticed), ` +
+    `${of('viewsCompared')} views compared, ${failed} failed`,
 );
 process.exitCode = failed === 0 ? 0 : 1;

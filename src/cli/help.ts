@@ -89,6 +89,9 @@ function serverHelp(): string {
     "flags for TLS, Redis's too:",
     ...rows(DIRECTIVE_GROUPS.tls.map(flagRow)),
     '',
+    'flags for MapReduce:',
+    ...rows(DIRECTIVE_GROUPS.mapreduce.map(flagRow)),
+    '',
     ...sources(),
     '',
     ...accepted(),
@@ -101,8 +104,8 @@ function serverHelp(): string {
 }
 
 function clusterHelp(): string {
-  const { own, redis, tls } = DIRECTIVE_GROUPS;
-  const passedOn = [...own, ...redis, ...tls].filter(
+  const { own, redis, tls, mapreduce } = DIRECTIVE_GROUPS;
+  const passedOn = [...own, ...redis, ...tls, ...mapreduce].filter(
     ({ name }) => CLUSTER_FLAGS.valued.includes(name) && !['port', 'tls-port', 'dir'].includes(name),
   );
   return [

@@ -51,7 +51,7 @@ export const LAUNCHER_DIRECTIVES: readonly Directive[] = [
 /** Makes sense for one server, and not for all at once. */
 const ONE_SERVER = [
   ...['join', 'force-new-cluster', 'cluster-port'],
-  ...['cluster-announce-ip', 'cluster-announce-port', 'cluster-announce-bus-port'],
+  ...['cluster-announce-ip', 'cluster-announce-port', 'cluster-announce-bus-port', 'mr-port'],
 ];
 /** What the launcher decides for each of its servers, so that it is not asked for. */
 const PER_SERVER = ['id', 'cluster', 'bind', 'logfile', ...ONE_SERVER];

@@ -40,6 +40,7 @@ export interface TlsSettings {
 }
 
 export type DebugCommand = 'no' | 'yes' | 'local';
+export type MrFiles = 'no' | 'local' | 'yes';
 
 const BY_NAME: ReadonlyMap<string, Directive> = new Map(DIRECTIVES.map((each) => [each.name, each]));
 const PORT_MAX = 65_535;
@@ -305,6 +306,32 @@ export class Config {
 
   get enableDebugCommand(): DebugCommand {
     return this.#text('enable-debug-command') as DebugCommand;
+  }
+
+  // MapReduce
+
+  /** Empty: jobs of users' own are refused. */
+  get mrModules(): string {
+    return this.#text('mr-modules');
+  }
+
+  /** 0: one less than there are cores, at least one. */
+  get mrThreads(): number {
+    return this.#number('mr-threads');
+  }
+
+  /** 0: any that is free. */
+  get mrPort(): number {
+    return this.#number('mr-port');
+  }
+
+  get mrFiles(): MrFiles {
+    return this.#text('mr-files') as MrFiles;
+  }
+
+  /** Bytes. */
+  get mrResultMax(): number {
+    return this.#number('mr-result-max');
   }
 
   // CONFIG

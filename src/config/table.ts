@@ -407,7 +407,49 @@ const TLS: readonly Directive[] = [
   },
 ];
 
-/** The directives as --help groups them. */
-export const DIRECTIVE_GROUPS = { own: OWN, redis: REDIS, tls: TLS, accepted: ACCEPTED } as const;
+const MAPREDUCE: readonly Directive[] = [
+  {
+    name: 'mr-modules',
+    type: TEXT,
+    default: '',
+    change: 'startup',
+    argument: 'DIR',
+    help: "directory with the modules of users' own jobs, the same on all servers; without it such jobs are refused",
+    defaultHelp: 'none',
+  },
+  {
+    name: 'mr-threads',
+    type: { kind: 'integer', min: 0, max: 256 },
+    default: '0',
+    change: 'startup',
+    help: 'threads that work on jobs; 0: one less than there are cores, at least one',
+  },
+  {
+    name: 'mr-port',
+    type: PORT,
+    default: '0',
+    change: 'startup',
+    help: 'port at which the other servers fetch what this one has mapped; 0: any that is free',
+  },
+  {
+    name: 'mr-files',
+    type: { kind: 'choice', values: ['no', 'local', 'yes'] },
+    default: 'local',
+    change: 'startup',
+    help: 'whether jobs may read the files that this server can read; local: those submitted from this machine',
+  },
+  {
+    name: 'mr-result-max',
+    type: { kind: 'memory', min: MB, max: 1024 * 1024 * MB },
+    default: '1gb',
+    change: 'startup',
+    help: 'largest result of a job that is kept in the store',
+  },
+];
 
-export const DIRECTIVES: readonly Directive[] = [...OWN, ...REDIS, ...TLS, ...ACCEPTED];
+/** The directives as --help groups them. */
+export const DIRECTIVE_GROUPS = {
+  ...{ own: OWN, redis: REDIS, tls: TLS, mapreduce: MAPREDUCE, accepted: ACCEPTED },
+} as const;
+
+export const DIRECTIVES: readonly Directive[] = [...OWN, ...REDIS, ...TLS, ...MAPREDUCE, ...ACCEPTED];

@@ -8,31 +8,27 @@
  *
  * Two kinds of operation may take several turns themselves: one over very many keys, done piece by piece, and a
  * transaction that is long or goes through all keys (KEYS inside MULTI). Until such a one is complete, reads wait.
+ *
+ * An entry may ask for a cut: the state behind it, and behind no other, is wanted as a whole (view.ts). The observer hears
+ * of it between that entry and the next, and may have the next wait.
  */
 import { assert } from '../lib/assert.ts';
 import { latin1 } from '../lib/bytes.ts';
 import type { Entry } from '../raft/types.ts';
 import { ErrorReply, NullArrayReply, OK, type Reply } from '../resp/reply.ts';
-import {
-  ADVANCE,
-  COMMAND,
-  DATABASES,
-  NO_SESSION,
-  OPEN_SESSION,
-  TRANSACTION,
-  type TransactionCommand,
-} from './batch.ts';
-import { type Database, keyIndexes, type OtherKey, type WriteCommand } from './command.ts';
+import { ADVANCE, COMMAND, NO_SESSION, OPEN_SESSION, TRANSACTION, type TransactionCommand } from './batch.ts';
+import { type Database, keyIndexes, type WriteCommand } from './command.ts';
 import { readDatabases, type World, writeDatabases } from './databases.ts';
 import { EntryCursor } from './entry-cursor.ts';
 import type { Fetcher, KeyPlace } from './fetch.ts';
+import { freezeCommand } from './internal-commands.ts';
+import { otherPlaces, transactionPlaces } from './key-places.ts';
 import type { KeptConfiguration } from './meta.ts';
 import type { Reader } from './reader.ts';
 import { type Row, Rows } from './rows.ts';
 import { Scan, type ScanWorld } from './scan.ts';
-import { carriedOut } from './session-commands.ts';
 import type { Session, Sessions } from './sessions.ts';
-import { isRepeatable } from './table.ts';
+import { type DataCommand, isRepeatable } from './table.ts';
 
 /** Keys fetched together: ahead of the operation that waits for its own, and for a piece of one. Even. */
 const WINDOW_KEYS_MAX = 256;
@@ -52,6 +48,11 @@ export interface ApplyObserver {
   /** Nothing of the run that begins at `seq` was executed: the session was dropped, or never was. */
   sessionUnknown(session: number, seq: number): void;
   sessionOpened(nonce: number, session: number): void;
+  /**
+   * The state of now, behind entry `index`, is to be kept as views of these ids. False: nothing may be applied until
+   * `resume`, which is called once, later. Without this nobody wants views.
+   */
+  cut?(ids: readonly string[], index: number, resume: () => void): boolean;
 }
 
 const NOT_REPEATABLE = new ErrorReply('ERR', 'this command has no reply that could be given again');
@@ -114,6 +115,8 @@ export class Applier {
   #session: Session | undefined;
   #pieces: Pieces | undefined;
   #transaction: RunningTransaction | undefined;
+  /** Ids of views that the open entry asks for. */
+  readonly #cuts = new Set<string>();
   #steps = 0;
   /** Of the last operation, about. */
   #keysUsed = 0;
@@ -167,6 +170,7 @@ export class Applier {
       this.#appliedIndex = entry.index;
       this.#appliedTerm = entry.term;
       this.#position++;
+      if (this.#cuts.size > 0 && !this.#cut()) return;
     }
     this.#cursor.close();
     this.#ahead.close();
@@ -196,6 +200,17 @@ export class Applier {
     moment.nowMs = Math.max(moment.nowMs, this.#cursor.atMs);
     this.#parts.sessions.expire(moment.nowMs);
     sessions.expire(moment.nowMs);
+  }
+
+  /** False when the next entry must wait. */
+  #cut(): boolean {
+    const ids = [...this.#cuts];
+    this.#cuts.clear();
+    return this.#parts.observer.cut?.(ids, this.#appliedIndex, () => this.#continue()) ?? true;
+  }
+
+  #noteCut(command: DataCommand, reply: Reply, argv: readonly Uint8Array[]): void {
+    if (command === freezeCommand && reply === OK) this.#cuts.add(latin1(argv[1]!));
   }
 
   /** Applies what is left of the open entry. False when something must be waited for, which calls `#continue`. */
@@ -293,7 +308,9 @@ export class Applier {
     this.#steps += cursor.argc;
     this.#keysUsed = cursor.argc;
     this.#beginOperation();
-    return command.run(this.#writers[cursor.db]!, argv);
+    const reply = command.run(this.#writers[cursor.db]!, argv);
+    this.#noteCut(command, reply, argv);
+    return reply;
   }
 
   #commandInPieces({ command, name }: Row<WriteCommand>): Reply | undefined {
@@ -338,12 +355,7 @@ export class Applier {
   #transact(): Reply | undefined {
     const { once, watched, commands } = this.#cursor.transaction;
     if (this.#transaction === undefined) {
-      const places: KeyPlace[] = watched.map(({ db, key }) => ({ db, name: latin1(key) }));
-      // Behind a SWAPDB the keys of a database are those of another.
-      const anyDb = commands.some(
-        ({ argv }) => carriedOut(this.#rows.inTransaction(argv).name, argv) === 'swapdb',
-      );
-      for (const command of commands) this.#addTransactionKeys(places, command, anyDb);
+      const places = transactionPlaces(this.#cursor.transaction, this.#rows);
       if (!this.#haveAll(places)) {
         this.#fetch(places);
         return undefined;
@@ -387,7 +399,9 @@ export class Applier {
       if (row.kind === 'write') {
         // Each has a version of its own: the sessions of clients are named and ordered by it.
         this.#beginOperation();
-        running.replies.push(row.run(this.#writers[db]!, argv));
+        const reply = row.run(this.#writers[db]!, argv);
+        this.#noteCut(row, reply, argv);
+        running.replies.push(reply);
       } else if (!wanted) {
         running.replies.push(null);
       } else if (once && !isRepeatable(row)) {
@@ -412,19 +426,6 @@ export class Applier {
       }
     }
     return this.#endTransaction(running.replies);
-  }
-
-  #addTransactionKeys(places: KeyPlace[], { db, argv }: TransactionCommand, anyDb: boolean): void {
-    const row = this.#rows.inTransaction(argv);
-    const keys: OtherKey[] = [];
-    const { first, last, step } = keyIndexes(row.keys, argv.length);
-    for (let i = first; i <= last && i < argv.length; i += step) keys.push({ db, key: argv[i]! });
-    if (row.kind === 'write' && row.otherKeys !== undefined) keys.push(...row.otherKeys(argv, db));
-    for (const each of keys) {
-      const name = latin1(each.key);
-      if (!anyDb) places.push({ db: each.db, name });
-      else for (let database = 0; database < DATABASES; database++) places.push({ db: database, name });
-    }
   }
 
   // Keys
@@ -482,12 +483,4 @@ export class Applier {
     if (command.otherKeys === undefined || onlyMissing) return;
     places.push(...otherPlaces(command, cursor));
   }
-}
-
-function argvOf(cursor: EntryCursor): Uint8Array[] {
-  return Array.from({ length: cursor.argc }, (_, i) => cursor.arg(i));
-}
-
-function otherPlaces(command: WriteCommand, cursor: EntryCursor): KeyPlace[] {
-  return command.otherKeys!(argvOf(cursor), cursor.db).map(({ db, key }) => ({ db, name: latin1(key) }));
 }

@@ -26,6 +26,12 @@ export const RUN_HEADER_BYTES = 24;
 
 /** SELECT knows 0 to 15, as in Redis. */
 export const DATABASES = 16;
+/**
+ * One more, that no client can name: what services of the servers keep (server/service.ts). It is logged, hashed,
+ * checkpointed and sent with snapshots as the others are; FLUSHALL leaves it alone, and nothing in it expires.
+ */
+export const SYSTEM_DATABASE = DATABASES;
+export const ALL_DATABASES = DATABASES + 1;
 
 /** The session of a run that needs none: its operations may be applied twice without harm. */
 export const NO_SESSION = 0;
@@ -83,7 +89,7 @@ export function encodeCommandOp(writer: ByteWriter, db: number, argv: readonly U
 }
 
 function encodeCommand(writer: ByteWriter, db: number, argv: readonly Uint8Array[]): void {
-  assert(db >= 0 && db < DATABASES, 'a database is one of those that SELECT knows', db);
+  assert(db >= 0 && db < ALL_DATABASES, 'a database is one of those that there are', db);
   assert(argv.length > 0, 'a command has a name');
   writer.u8(db);
   writer.u32(argv.length);
@@ -201,7 +207,7 @@ function validOp(reader: ByteReader, session: number, accepts: Accepts | undefin
 }
 
 function validCommand(reader: ByteReader, accepts: Accepts | undefined, inTransaction: boolean): boolean {
-  if (reader.u8() >= DATABASES) return false;
+  if (reader.u8() >= ALL_DATABASES) return false;
   const argc = reader.u32();
   if (argc === 0) return false;
   const name = reader.bytes();
@@ -220,7 +226,7 @@ function validTransaction(reader: ByteReader, accepts: Accepts | undefined): boo
     if (![session, seq, ack].every(Number.isSafeInteger) || ack >= seq) return false;
   }
   for (let watched = reader.u32(); watched > 0; watched--) {
-    if (reader.u8() >= DATABASES) return false;
+    if (reader.u8() >= ALL_DATABASES) return false;
     if (!Number.isSafeInteger(reader.u64())) return false;
     reader.raw(reader.u32());
   }

@@ -11,11 +11,18 @@ import type { StoreBatch } from '../lib/env.ts';
 import type { ClientSessions, SessionChanges } from './client-sessions.ts';
 import { NEVER } from './command.ts';
 import type { Frozen, Keyspace, Tombstone } from './keyspace.ts';
+import type { Meta } from './meta.ts';
 import { encodeStored, type KeyRecord } from './records.ts';
 import { sealed } from './session-records.ts';
 import { metaKey, type Region } from './stored-keys.ts';
 
 const NOTHING = new Uint8Array(0);
+
+/** Where a state is in the store, and what is in it. */
+export interface StateContents {
+  readonly region: Region;
+  readonly meta: Meta;
+}
 
 export interface CheckpointEvents {
   finished(): void;
@@ -26,6 +33,8 @@ export class Checkpoint {
   /** The last entry whose effects it holds: once finished, the log may be cut off up to here. */
   readonly appliedIndex: number;
   readonly appliedTerm: number;
+  /** Of the state that it brings to the store. */
+  readonly contents: StateContents;
 
   readonly #region: Region;
   readonly #keyspace: Keyspace;
@@ -41,23 +50,23 @@ export class Checkpoint {
   readonly #sessionsLeft: Iterator<readonly [string, Uint8Array | undefined]>;
   #state: 'filling' | 'full' | 'over' = 'filling';
 
-  /** Freezes the keyspace and the sessions. `meta` is the encoded meta record of this very moment. */
+  /** Freezes the keyspace and the sessions. `contents.meta` is of this very moment, and so is its encoding. */
   constructor(
     place: {
-      region: Region;
+      contents: StateContents;
+      encodedMeta: Uint8Array;
       keyspace: Keyspace;
       sessions: ClientSessions;
-      appliedIndex: number;
-      appliedTerm: number;
-      meta: Uint8Array;
     },
     events: CheckpointEvents,
   ) {
-    this.appliedIndex = place.appliedIndex;
-    this.appliedTerm = place.appliedTerm;
-    this.#region = place.region;
+    const { contents } = place;
+    this.appliedIndex = contents.meta.appliedIndex;
+    this.appliedTerm = contents.meta.appliedTerm;
+    this.contents = contents;
+    this.#region = contents.region;
     this.#keyspace = place.keyspace;
-    this.#meta = place.meta;
+    this.#meta = place.encodedMeta;
     this.#events = events;
     this.#frozen = place.keyspace.freeze();
     this.#staleDue = this.#frozen.staleDue;

@@ -88,7 +88,8 @@ export interface CommandRow {
     | 'server'
     | 'cluster'
     | 'transactions'
-    | 'scripting';
+    | 'scripting'
+    | 'module';
   readonly since: string;
   readonly summary: string;
   readonly complexity: string;

@@ -3,7 +3,7 @@
  * finds expired, which is the same on every replica because every replica runs it there; a read changes nothing.
  */
 import { assert } from '../lib/assert.ts';
-import { DATABASES } from './batch.ts';
+import { ALL_DATABASES, SYSTEM_DATABASE } from './batch.ts';
 import type { ClientSessions } from './client-sessions.ts';
 import type { Database, Value } from './command.ts';
 import type { Keyspace } from './keyspace.ts';
@@ -33,13 +33,13 @@ export interface World {
 
 export function readDatabases(world: World): readonly Database[] {
   const all: ReadDatabase[] = [];
-  for (let db = 0; db < DATABASES; db++) all.push(new ReadDatabase(world, db, all));
+  for (let db = 0; db < ALL_DATABASES; db++) all.push(new ReadDatabase(world, db, all));
   return all;
 }
 
 export function writeDatabases(world: World): readonly Database[] {
   const all: WriteDatabase[] = [];
-  for (let db = 0; db < DATABASES; db++) all.push(new WriteDatabase(world, db, all));
+  for (let db = 0; db < ALL_DATABASES; db++) all.push(new WriteDatabase(world, db, all));
   return all;
 }
 
@@ -99,6 +99,8 @@ abstract class DatabaseView {
 class ReadDatabase extends DatabaseView implements Database {
   override get(key: Uint8Array): Value | undefined {
     const value = super.get(key);
+    // What no client asked for is not counted.
+    if (this.index === SYSTEM_DATABASE) return value;
     if (value === undefined) this.keyspace.lookups.misses++;
     else this.keyspace.lookups.hits++;
     return value;

@@ -2,7 +2,7 @@
  * Commands that servers send through the log for themselves. No client can: the door does not know them, but for WATCH,
  * whose row at the door is another.
  */
-import { OK } from '../resp/reply.ts';
+import { ErrorReply, OK } from '../resp/reply.ts';
 import { NO_KEYS, type ReadCommand, type WriteCommand } from './command.ts';
 
 const INTERNAL = {
@@ -30,7 +30,29 @@ export const REMOVE_EXPIRED = 'hstore.remove-expired';
 /** One argument, 0 or 1: whether expired keys are looked for in the background. */
 export const ACTIVE_EXPIRE = 'hstore.active-expire';
 
+/** One argument: the id of a view. */
+export const FREEZE = 'hstore.freeze';
+export const VIEW_ID_BYTES_MAX = 64;
+
+const BAD_VIEW_ID = new ErrorReply('ERR', `the id of a view has 1 to ${VIEW_ID_BYTES_MAX} bytes`);
+
+/** By itself it changes nothing: the state behind its entry is what each server keeps a view of (applier.ts). */
+export const freezeCommand: WriteCommand = {
+  ...INTERNAL,
+  kind: 'write',
+  name: FREEZE,
+  arity: 2,
+  keys: NO_KEYS,
+  summary: 'Keep a view of all keys as they are behind this entry of the log',
+  run: (_db, argv) => (isViewId(argv[1]!) ? OK : BAD_VIEW_ID),
+};
+
+export function isViewId(id: Uint8Array): boolean {
+  return id.length > 0 && id.length <= VIEW_ID_BYTES_MAX;
+}
+
 export const internalCommands: readonly WriteCommand[] = [
+  freezeCommand,
   {
     ...INTERNAL,
     kind: 'write',

@@ -14,7 +14,7 @@
 import { assert } from '../lib/assert.ts';
 import { latin1 } from '../lib/bytes.ts';
 import type { Hash64 } from '../lib/hash.ts';
-import { DATABASES } from './batch.ts';
+import { ALL_DATABASES, DATABASES, SYSTEM_DATABASE } from './batch.ts';
 import { NEVER, type Value } from './command.ts';
 import type { Meta } from './meta.ts';
 import { positionOf } from './position.ts';
@@ -57,7 +57,7 @@ export class Keyspace {
   memoryBytesMax: number;
   #spaces: Space[];
   /** Replicated. */
-  #nextSpace = DATABASES;
+  #nextSpace = ALL_DATABASES;
   #expiredCount = 0;
   #changeCount = 0;
   readonly watchers = new Watchers();
@@ -90,7 +90,7 @@ export class Keyspace {
   constructor(region: Region, memoryBytesMax: number) {
     this.#region = region;
     this.memoryBytesMax = memoryBytesMax;
-    this.#spaces = Array.from({ length: DATABASES }, (_, db) => new Space(region, db));
+    this.#spaces = Array.from({ length: ALL_DATABASES }, (_, db) => new Space(region, db));
   }
 
   /** Takes over what the store's meta record says; the records are fetched when they are needed. Before all else. */
@@ -103,11 +103,12 @@ export class Keyspace {
   get meta(): Pick<Meta, 'nextSpace' | 'databases'> {
     return { nextSpace: this.#nextSpace, databases: this.#spaces.map((space) => space.meta) };
   }
+  /** Of the databases that SELECT knows. */
   get sizes(): number[] {
-    return this.#spaces.map((space) => space.size);
+    return this.#spaces.slice(0, DATABASES).map((space) => space.size);
   }
   get expiring(): number[] {
-    return this.#spaces.map((space) => space.expiring);
+    return this.#spaces.slice(0, DATABASES).map((space) => space.expiring);
   }
   /** Keys removed because their time was over, since this object was made. Not replicated. */
   get expiredCount(): number {
@@ -143,10 +144,10 @@ export class Keyspace {
     return db < 0 ? undefined : db;
   }
 
-  /** Of all the data, equal on all replicas that hold the same; 0 and 0 when there are none. */
+  /** Of all that clients can see, equal on all replicas that hold the same; 0 and 0 when there is nothing. */
   get dataHash(): readonly [number, number] {
     let [a, b] = [0, 0];
-    for (const [db, { hashA, hashB }] of this.#spaces.entries()) {
+    for (const [db, { hashA, hashB }] of this.#spaces.slice(0, DATABASES).entries()) {
       a = (a + Math.imul(hashA, 2 * db + 1)) | 0;
       b = (b + Math.imul(hashB, 2 * db + 1)) | 0;
     }
@@ -224,6 +225,7 @@ export class Keyspace {
 
   /** Copies the bytes of `value`. Memory must know the key. */
   put(db: number, name: string, value: Value, moment: { version: number; nowMs: number }): void {
+    assert(db !== SYSTEM_DATABASE || value.expireAtMs === NEVER, 'no key of the system database expires', db);
     const space = this.#spaces[db]!;
     const old = space.records.get(name);
     const usedAtMs = value.usedAtMs ?? moment.nowMs;
@@ -262,12 +264,13 @@ export class Keyspace {
     this.#hand = undefined;
   }
 
-  /** Removes everything. */
+  /** Removes everything but what servers keep for themselves. */
   flushAll(): void {
     for (let db = 0; db < DATABASES; db++) this.flush(db);
   }
 
   swap(a: number, b: number): void {
+    assert(a < DATABASES && b < DATABASES, 'databases that SELECT knows are swapped', a, b);
     const spaces = this.#spaces;
     [spaces[a], spaces[b]] = [spaces[b]!, spaces[a]!];
     // What was asked of the store was asked for another space.
@@ -351,7 +354,7 @@ export class Keyspace {
     this.#hand ??= space.records.entries();
     const next = this.#hand.next();
     if (next.done === true) {
-      this.#handDb = (this.#handDb + 1) % DATABASES;
+      this.#handDb = (this.#handDb + 1) % ALL_DATABASES;
       this.#hand = undefined;
       return;
     }

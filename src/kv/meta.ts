@@ -13,11 +13,11 @@
 import { ByteReader, ByteWriter, MalformedError } from '../lib/bytes.ts';
 import { crc32 } from '../lib/checksum.ts';
 import { ConfigError, CorruptionError } from '../lib/errors.ts';
-import { DATABASES } from './batch.ts';
+import { ALL_DATABASES } from './batch.ts';
 import type { SessionTotals } from './session-records.ts';
 import { Sessions } from './sessions.ts';
 
-const META_FORMAT = 3;
+const META_FORMAT = 4;
 
 export interface DatabaseMeta {
   /** The number of the space that its keys are in. */
@@ -104,7 +104,7 @@ export function decodeMeta(bytes: Uint8Array, sessions = new Sessions()): Meta {
       ...{ hashA: reader.u32() | 0, hashB: reader.u32() | 0 },
     };
     const count = reader.u8();
-    if (count !== DATABASES) throw new MalformedError(`${count} databases`);
+    if (count !== ALL_DATABASES) throw new MalformedError(`${count} databases`);
     const databases = Array.from({ length: count }, () => decodeDatabase(reader));
     sessions.decode(reader);
     if (reader.remaining !== 0) throw new MalformedError(`${reader.remaining} bytes too many`);

@@ -8,7 +8,7 @@
  *   applier.ts    carries out the operations of the entries
  *   reader.ts     runs reads on what has been applied, scan.ts those over all keys
  *   keyspace.ts   the keys, in memory and in the store; sessions.ts, client-sessions.ts: who has asked for what
- *   checkpoint.ts brings what has changed to the store
+ *   checkpoint.ts brings what has changed to the store; view.ts reads the state of one checkpoint, for as long as wanted
  */
 
 import type { Store } from '../lib/env.ts';
@@ -266,12 +266,10 @@ export class KvStateMachine implements StateMachine {
     };
     this.#checkpoint = new Checkpoint(
       {
-        region: this.#region,
+        contents: { region: this.#region, meta },
+        encodedMeta: encodeMeta(meta, this.#sessions),
         keyspace: this.#keyspace,
         sessions: this.#clientSessions,
-        appliedIndex: this.appliedIndex,
-        appliedTerm: this.appliedTerm,
-        meta: encodeMeta(meta, this.#sessions),
       },
       {
         finished: () => {

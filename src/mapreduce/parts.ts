@@ -135,3 +135,26 @@ export class PartReader {
     }
   }
 }
+
+/** The row of a keyed part that begins at `at`, views of `bytes`, and where it ends; undefined: it ends behind `bytes`. */
+export function rowAt(
+  bytes: Buffer,
+  at: number,
+): { readonly row: PartRow; readonly end: number } | undefined {
+  let next = at;
+  const varint = (): number | undefined => {
+    let value = 0;
+    for (let factor = 1; next < bytes.length; factor *= 0x80) {
+      const byte = bytes[next++]!;
+      value += (byte & 0x7f) * factor;
+      if (byte < 0x80) return value;
+    }
+    return undefined;
+  };
+  const [keyLength, count, lineLength] = [varint(), varint(), varint()];
+  if (keyLength === undefined || count === undefined || lineLength === undefined) return undefined;
+  const end = next + keyLength + lineLength;
+  if (end > bytes.length) return undefined;
+  const key = bytes.subarray(next, next + keyLength);
+  return { row: { key, count, line: bytes.subarray(next + keyLength, end) }, end };
+}

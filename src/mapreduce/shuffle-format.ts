@@ -15,8 +15,9 @@
  *   frame      length u32 | type u8 | payload         (length: of type and payload)
  *
  * Numbers are little-endian. Both sides prove that they have the key of the job: a seal is HMAC-SHA256 by it of the side's
- * name, both nonces and the job's name. What a file is called is made of numbers, so nothing but map outputs of the job can
- * be asked for. When one output of a fetch cannot be had the task has failed, so the rest of them is looked for but not sent.
+ * name, both nonces and the job's name. What a file is called is made of numbers, so nothing but map outputs of the job
+ * can be asked for. When one output of a fetch cannot be had the task has failed, so the rest of them is looked for but
+ * not sent.
  */
 import { Buffer } from 'node:buffer';
 import { assert } from '../lib/assert.ts';

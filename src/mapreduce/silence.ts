@@ -26,7 +26,6 @@ export class Silence {
     this.#heardMs = this.#clock.monotonicMs();
     if (limitMs === this.#limitMs) return;
     this.#limitMs = limitMs;
-    this.#timer?.cancel();
     if (!this.#stopped) this.#wait();
   }
 
@@ -40,6 +39,7 @@ export class Silence {
   }
 
   #wait(): void {
+    this.#timer?.cancel();
     this.#timer = this.#clock.after(Math.max(0, this.#leftMs()), () => {
       if (this.#leftMs() > 0) this.#wait();
       else this.#clock.endOfTurn(() => this.#believe());

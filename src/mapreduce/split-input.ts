@@ -13,11 +13,12 @@ import {
   RecordTooLongError,
 } from './blocks.ts';
 import type { Block, RecordKind } from './jobs/byte-job.ts';
+import { eachStoredRecord } from './stored-records.ts';
 import { TaskError } from './task-error.ts';
 import type { Split } from './tasks.ts';
 import { SLACK_BYTES } from './words.ts';
 
-type FileSplit = Exclude<Split, { readonly kind: 'bytes' }>;
+type FileSplit = Exclude<Split, { readonly kind: 'bytes' | 'records' }>;
 
 /** A whole file that is one record must fit the memory, and a string. */
 const WHOLE_BYTES_MAX = 256 << 20;
@@ -41,6 +42,7 @@ export function readSplit(split: Split, files: BulkFiles, options: SplitOptions,
     visit({ bytes: padded, from: 0, to: bytes.length, file: name, offset }, bytes.length);
     return;
   }
+  if (split.kind === 'records') return readRecords(split.path, files, visit);
   checkUnchanged(split, files);
   const reader = files.open(split.path);
   try {
@@ -51,6 +53,19 @@ export function readSplit(split: Split, files: BulkFiles, options: SplitOptions,
     reader.close();
   }
   checkUnchanged(split, files);
+}
+
+/** Each value is a block of its own, called by its key. */
+function readRecords(path: string, files: BulkFiles, visit: VisitInput): void {
+  const reader = files.open(path);
+  try {
+    eachStoredRecord(reader, ({ key, value, valueBytes, done }) => {
+      const file = key.toString('utf8');
+      visit({ bytes: value, from: 0, to: valueBytes, file, key, offset: 0 }, done);
+    });
+  } finally {
+    reader.close();
+  }
 }
 
 function readFile(split: FileSplit, reader: BulkReader, options: SplitOptions, visit: VisitInput): void {
@@ -112,7 +127,10 @@ function checkUnchanged({ path, fileBytes, modifiedMs }: FileSplit, files: BulkF
   const found = files.stat(path);
   if (found?.bytes === fileBytes && found.modifiedMs === modifiedMs) return;
   const what = found === undefined ? 'is gone' : 'has changed';
-  throw new TaskError({ message: `${path} ${what} since the job began`, file: path, deterministic: true });
+  throw new TaskError({
+    message: `${path} ${what} since the job began`,
+    ...{ file: path, deterministic: true, local: true },
+  });
 }
 
 /** What is wrong with the content of the file, as a failure of the task; other errors as they are. */
@@ -122,7 +140,8 @@ export function inputError(error: unknown, file: string): unknown {
     return new TaskError({ message, file, offset: error.offset, deterministic: true }, error);
   }
   if (error instanceof InputChangedError || error instanceof GunzipError) {
-    return new TaskError({ message: `${file}: ${error.message}`, file, deterministic: true }, error);
+    const failure = { message: `${file}: ${error.message}`, file, deterministic: true };
+    return new TaskError(error instanceof InputChangedError ? { ...failure, local: true } : failure, error);
   }
   return error;
 }

@@ -69,6 +69,7 @@ export function splitBytesOf(split: Split): number {
     case 'range':
       return split.to - split.from;
     case 'gzip':
+    case 'records':
       return split.fileBytes;
     case 'bytes':
       return split.bytes.length;

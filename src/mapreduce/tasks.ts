@@ -4,6 +4,7 @@
  *
  *   inputs -> splits -> map tasks -> one intermediate file each, by partition -> reduce tasks -> one output part each
  */
+import type { MergeSource } from './merge.ts';
 
 /** `wc`, `ii`, `grep`, `sort`, or a module of the user's. */
 export type JobName =
@@ -50,6 +51,8 @@ export type Split =
       readonly fileBytes: number;
       readonly modifiedMs: number;
     }
+  /** Stored keys with their values, in a file that is this attempt's alone (stored-records.ts). */
+  | { readonly kind: 'records'; readonly path: string; readonly fileBytes: number }
   /** Bytes that were read already (standard input): handed over with the task. */
   | { readonly kind: 'bytes'; readonly name: string; readonly offset: number; readonly bytes: Uint8Array };
 
@@ -65,8 +68,8 @@ export interface ReduceTask {
   /** The partition. */
   readonly task: number;
   readonly attempt: number;
-  /** The intermediate files of all map tasks, in the order of the tasks. */
-  readonly files: readonly string[];
+  /** What all map tasks have left for it, in their order: intermediate files, or what was fetched of them. */
+  readonly files: readonly (string | MergeSource)[];
 }
 
 export type Task = MapTask | ReduceTask;

@@ -18,7 +18,7 @@ export async function loadUserModule(
   { path, sha256 }: { path: string; sha256: string },
   files: BulkFiles,
 ): Promise<Job> {
-  if (sha256Hex(readAll(path, files)) !== sha256) {
+  if (sha256Hex(readModule(path, files)) !== sha256) {
     throw new ConfigError(`${path} has changed since the job was started`);
   }
   return checkJob(await importModule(path), path);
@@ -98,7 +98,8 @@ export function errorText(error: unknown, path?: string): string {
   return frame === undefined ? text : `${text} ${frame.trim().replace('file://', '')}`;
 }
 
-function readAll(path: string, files: BulkFiles): Uint8Array {
+/** Throws BulkFileError, ConfigError. */
+export function readModule(path: string, files: BulkFiles): Uint8Array {
   const reader = files.open(path);
   try {
     if (reader.bytes > MODULE_BYTES_MAX) throw new ConfigError(`${path} is too large to be a job`);

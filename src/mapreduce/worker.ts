@@ -38,7 +38,8 @@ export function failureOf(error: unknown): TaskFailure {
   if (error instanceof TaskError) return error.failure;
   if (error instanceof BulkFileError) {
     // A disk that is full may have room again; a file that is gone stays so.
-    return { message: error.message, file: error.path, deterministic: error.code === 'ENOENT' };
+    const { message, path: file, code } = error;
+    return { message, file, deterministic: code === 'ENOENT', local: true };
   }
   // Its text is for people; a job that is none stays so.
   if (error instanceof HstoreError)

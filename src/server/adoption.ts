@@ -13,8 +13,8 @@ export interface AdoptionOptions {
   readonly log: Log;
   readonly directory: DataDirectory;
   readonly node: () => Node;
-  /** Clients are told that this server is of no use now. */
-  readonly pause: () => void;
+  /** Clients are told that this server is of no use now; resolves when nothing else uses the node. */
+  readonly pause: () => Promise<void>;
   /** The node has stopped; what the directory says now is to be started. Rejects when it cannot be. */
   readonly restart: () => Promise<void>;
   readonly onFatal: (error: Error) => void;
@@ -51,7 +51,7 @@ export class Adoption {
 
   async #follow({ clusterId, id }: Invitation, answer: (bytes: Uint8Array) => void): Promise<void> {
     const { log, directory, node, pause, restart } = this.#options;
-    pause();
+    await pause();
     const before = node();
     await before.replica.stop();
     // A write may have come until then.

@@ -7,11 +7,15 @@
  *
  * BGSAVE asks for one with `request`, SAVE with `flush`. Both mean one that holds everything applied before they asked,
  * so one that was under way then may not be enough.
+ *
+ * A view (key-views.ts) asks with `cut` for one of this very index, in the middle of a batch of entries: when one is under
+ * way, nothing may be applied until that has ended.
  */
 
-import type { Checkpoint } from '../kv/checkpoint.ts';
+import type { Checkpoint, StateContents } from '../kv/checkpoint.ts';
 import type { KvStateMachine } from '../kv/state-machine.ts';
-import type { Clock, Log, Store, StoreBatch } from '../lib/env.ts';
+import { assert } from '../lib/assert.ts';
+import type { Clock, Log, Store, StoreBatch, Timer } from '../lib/env.ts';
 import { DiskFullError } from '../lib/errors.ts';
 
 /** A checkpoint begins when one of these is reached. */
@@ -51,15 +55,33 @@ export interface CheckpointStatus {
   readonly lastFailed: boolean;
 }
 
+/** Who wants the state of one index in the store, and of no other. */
+export interface Cut {
+  /**
+   * The store holds it now, and no later one before this returns. Undefined: it never will. Once, later.
+   */
+  readonly done: (written: StateContents | undefined) => void;
+  /** The checkpoint has begun, or will not: applying may go on. Once, after `cut` has said false. */
+  readonly resume: () => void;
+}
+
 interface Flush {
   readonly index: number;
   readonly done: (error: Error | null) => void;
+}
+
+interface CheckpointRun {
+  readonly checkpoint: Checkpoint;
+  /** Who wanted it. */
+  readonly cut: Cut | undefined;
 }
 
 const SLICE_ENTRIES = 200;
 const RETRY_AFTER_FULL_MS = 1000;
 /** Changes in memory that the disk does not take. */
 const OVERFULL_BYTES = 256 << 20;
+/** So long a cut waits for the checkpoint that is under way, and with it all that is to be applied. */
+const CUT_WAITS_MS_MAX = 10_000;
 
 export class Checkpointer {
   readonly #options: CheckpointerOptions;
@@ -73,6 +95,8 @@ export class Checkpointer {
   #requestedIndex = 0;
   /** Who waits for a checkpoint. A client at most once: it waits for the answer. */
   #flushes: Flush[] = [];
+  /** It waits for the end of the checkpoint that is under way. */
+  #waitingCut: { readonly cut: Cut; readonly timer: Timer } | undefined;
   #status: CheckpointStatus;
 
   constructor(options: CheckpointerOptions) {
@@ -101,7 +125,8 @@ export class Checkpointer {
   consider(): void {
     const { clock, stateMachine, limits } = this.#options;
     const nowMs = clock.monotonicMs();
-    if (this.#underWay || this.#stopped || nowMs < this.#notBeforeMs) return;
+    const mayBegin = !this.#underWay && this.#waitingCut === undefined && !this.#stopped;
+    if (!mayBegin || nowMs < this.#notBeforeMs) return;
     const entries = stateMachine.appliedIndex - this.#checkpointedIndex;
     const due =
       this.#flushes.length > 0 ||
@@ -133,25 +158,61 @@ export class Checkpointer {
 
   begin(): void {
     const checkpoint = this.#options.stateMachine.beginCheckpoint();
-    if (checkpoint === undefined) return;
-    this.#underWay = true;
-    this.#status = { ...this.#status, beganMs: this.#options.clock.monotonicMs() };
-    this.#fill(checkpoint, this.#options.store.batch());
+    if (checkpoint !== undefined) this.#began({ checkpoint, cut: undefined });
   }
 
-  #fill(checkpoint: Checkpoint, batch: StoreBatch): void {
-    if (checkpoint.fill(batch, SLICE_ENTRIES)) {
-      this.#options.clock.endOfTurn(() => this.#fill(checkpoint, batch));
+  /**
+   * Brings the state of now, between two entries, to the store. False: not before `cut.resume`, and until then nothing
+   * may be applied.
+   */
+  cut(cut: Cut): boolean {
+    const { clock } = this.#options;
+    assert(this.#waitingCut === undefined, 'nothing is applied while a cut waits');
+    if (this.#stopped) clock.endOfTurn(() => cut.done(undefined));
+    else if (!this.#underWay) this.#beginCut(cut);
+    else {
+      const timer = clock.after(CUT_WAITS_MS_MAX, () => this.#giveUpCut());
+      this.#waitingCut = { cut, timer };
+      return false;
+    }
+    return true;
+  }
+
+  #beginCut(cut: Cut): void {
+    const checkpoint = this.#options.stateMachine.beginCheckpoint();
+    assert(checkpoint !== undefined, 'between two entries a checkpoint can begin when none is under way');
+    this.#began({ checkpoint, cut });
+  }
+
+  #giveUpCut(): void {
+    const { cut } = this.#waitingCut!;
+    this.#waitingCut = undefined;
+    this.#options.log.warning('a checkpoint takes too long: no view of the keys is made');
+    cut.done(undefined);
+    cut.resume();
+  }
+
+  #began(run: CheckpointRun): void {
+    this.#underWay = true;
+    this.#status = { ...this.#status, beganMs: this.#options.clock.monotonicMs() };
+    this.#fill(run, this.#options.store.batch());
+  }
+
+  #fill(run: CheckpointRun, batch: StoreBatch): void {
+    if (run.checkpoint.fill(batch, SLICE_ENTRIES)) {
+      this.#options.clock.endOfTurn(() => this.#fill(run, batch));
       return;
     }
     batch.write((error) => {
-      if (error === null) this.#finished(checkpoint);
-      else this.#failed(checkpoint, error);
+      if (error === null) this.#finished(run);
+      else this.#failed(run, error);
     });
   }
 
-  #finished(checkpoint: Checkpoint): void {
+  #finished({ checkpoint, cut }: CheckpointRun): void {
     checkpoint.finished();
+    // First of all: what is written from here on must not be in the view.
+    cut?.done(checkpoint.contents);
     this.#checkpointedIndex = checkpoint.appliedIndex;
     this.#lastMs = this.#options.clock.monotonicMs();
     this.#status = {
@@ -170,18 +231,29 @@ export class Checkpointer {
         if (error !== null && !(error instanceof DiskFullError)) this.#options.onFatal(error);
       });
     }
-    // For those who asked while it was under way.
-    this.consider();
+    this.#goOn();
   }
 
-  #failed(checkpoint: Checkpoint, error: Error): void {
+  /** For those who asked while one was under way. */
+  #goOn(): void {
+    const waiting = this.#waitingCut;
+    if (waiting === undefined) return this.consider();
+    this.#waitingCut = undefined;
+    waiting.timer.cancel();
+    this.#beginCut(waiting.cut);
+    waiting.cut.resume();
+  }
+
+  #failed({ checkpoint, cut }: CheckpointRun, error: Error): void {
     checkpoint.failed();
+    cut?.done(undefined);
     this.#status = { ...this.#status, beganMs: undefined, lastFailed: true };
     this.#idle();
     this.#settleFlushes(Number.POSITIVE_INFINITY, error);
     if (!(error instanceof DiskFullError)) return this.#options.onFatal(error);
     this.#options.log.warning('the disk is full: no checkpoint could be written', { reason: error.message });
     this.#notBeforeMs = this.#options.clock.monotonicMs() + RETRY_AFTER_FULL_MS;
+    if (!this.#stopped) this.#goOn();
   }
 
   #settleFlushes(index: number, error: Error | null): void {
@@ -195,9 +267,12 @@ export class Checkpointer {
     this.#onIdle?.();
   }
 
-  /** Lets a checkpoint under way end. None begins any more. */
+  /** Lets a checkpoint under way end. None begins any more; what waits for a cut is not applied any more. */
   stop(): Promise<void> {
     this.#stopped = true;
+    this.#waitingCut?.timer.cancel();
+    this.#waitingCut?.cut.done(undefined);
+    this.#waitingCut = undefined;
     return new Promise((resolve) => {
       if (this.#underWay) this.#onIdle = resolve;
       else resolve();

@@ -13,6 +13,7 @@ import { debugCommand } from './debug-commands.ts';
 import { functionCommand, lolwutCommand } from './function-commands.ts';
 import { infoCommand } from './info.ts';
 import { latencyCommand } from './latency-commands.ts';
+import { mapreduceCommands } from './mapreduce-rows.ts';
 import { memoryCommand } from './memory-commands.ts';
 import { replicationCommands } from './replication-commands.ts';
 import { bulk } from './replies.ts';
@@ -45,6 +46,7 @@ const serverCommands: readonly ServerCommand[] = [
   lolwutCommand,
   ...replicationCommands,
   ...saveCommands,
+  ...mapreduceCommands,
   { ...SERVER_ROWS.time, kind: 'local', run: time },
   // What cluster clients send to replicas. Every server answers everything as it is.
   { ...SERVER_ROWS.readonly, kind: 'local', differs: SERVES_ALL, run: () => OK },

@@ -35,6 +35,7 @@ export interface ServerContext {
   readonly clients: ReadonlyMap<number, Client>;
   readonly monitors: Monitors;
   readonly transactions: TransactionState;
+  readonly service: ServiceDoor;
   readonly pause: ClientPause;
   readonly stats: Stats;
   readonly commands: ReadonlyMap<string, AnyCommand>;
@@ -61,6 +62,14 @@ export interface TransactionState {
   unwatch(client: Client): Reply;
   /** Whatever was queued and watched is forgotten. */
   drop(client: Client): void;
+}
+
+/** The service in this server, if there is one: see service-slot.ts. */
+export interface ServiceDoor {
+  /** `name`: of its command, in lower case and without the prefix. Undefined: it answers the request, now or later. */
+  execute(name: string, call: Call): Reply | undefined;
+  /** None without a service. */
+  info(): readonly (readonly [string, string | number])[];
 }
 
 export interface Call {

@@ -21,6 +21,7 @@ import {
 } from '../resp/reply.ts';
 import { ADMIN_ROWS } from './admin-rows.ts';
 import type { Call, ServerCommand, ServerContext } from './context.ts';
+import { isOnThisMachine } from './loopback.ts';
 import { bulk, helpLines, subcommandSyntaxError } from './replies.ts';
 import { notSaved } from './save-commands.ts';
 
@@ -51,9 +52,9 @@ function debug(call: Call): Reply | undefined {
 }
 
 /** The door asks, before it queues the command for EXEC. */
-export function allowsDebug({ config }: ServerContext, { address }: Client): boolean {
+export function allowsDebug({ config }: ServerContext, client: Client): boolean {
   const allowed = config.enableDebugCommand;
-  return allowed === 'yes' || (allowed === 'local' && /^(127\.|\[::1\]|\[::ffff:127\.)/.test(address));
+  return allowed === 'yes' || (allowed === 'local' && isOnThisMachine(client));
 }
 
 /** DEBUG SLEEP seconds. Redis stops altogether; here only the connection that asks waits, and no other client. */

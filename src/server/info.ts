@@ -1,6 +1,7 @@
 /**
- * INFO: what people and monitoring ask a server. Redis's sections and names where they mean the same, and a section
- * `Raft`. It is asked on every connect of some clients and every second by `redis-cli --stat`, so it only reads counters.
+ * INFO: what people and monitoring ask a server. Redis's sections and names where they mean the same, and sections
+ * `Raft` and `MapReduce`. It is asked on every connect of some clients and every second by `redis-cli --stat`, so it only
+ * reads counters.
  */
 
 import { latin1 } from '../lib/bytes.ts';
@@ -37,6 +38,7 @@ const SECTIONS: Readonly<Record<string, Section>> = {
   Cluster: () => ({ cluster_enabled: 1 }),
   Keyspace: keyspaceSection,
   Raft: raftSection,
+  MapReduce: ({ service }) => Object.fromEntries(service.info()),
 };
 
 /** `default` is what INFO without arguments shows. `all` and `everything` differ in the modules, and there are none. */
@@ -397,7 +399,7 @@ export const infoCommand: ServerCommand = {
   ...SERVER_ROWS.info,
   kind: 'barrier',
   differs:
-    'has a section Raft; times of commands are those from arrival to reply; what hstore does not have is shown as 0 or ' +
-    'not at all',
+    'has sections Raft and MapReduce; times of commands are those from arrival to reply; ' +
+    'what hstore does not have is shown as 0 or not at all',
   run: info,
 };

@@ -20,6 +20,7 @@ import { describeMember, isSound, type Member, memberOf } from './member.ts';
 import type { MetPeers } from './met-peers.ts';
 import type { Invited } from './peer-host.ts';
 import { PeerLinks } from './peer-links.ts';
+import { isServiceMessage, type PeerMessage, type ServiceMessage } from './peer-message.ts';
 import { Replica } from './replica.ts';
 
 export const GROUP = 1;
@@ -40,6 +41,8 @@ export interface NodeOptions {
   /** This server was removed from its cluster, for good. Once. */
   readonly onRemoved: () => void;
   readonly onInvitation: Invited;
+  /** A question or an answer of a peer's service. */
+  readonly onServiceMessage: (from: NodeId, message: ServiceMessage) => void;
 }
 
 export class Node {
@@ -155,6 +158,15 @@ export class Node {
     return this.members.length === 1 ? 'alone' : 'member';
   }
 
+  receive(from: NodeId, messages: readonly PeerMessage[]): void {
+    const forReplica = messages.some(isServiceMessage)
+      ? messages.filter((message) => !isServiceMessage(message))
+      : messages;
+    this.replica.receive(from, forReplica);
+    if (forReplica === messages || this.#stopped) return;
+    for (const message of messages.filter(isServiceMessage)) this.#options.onServiceMessage(from, message);
+  }
+
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#addressTimer?.cancel();
@@ -236,7 +248,7 @@ function makeLinks(
     listenOptional: directory.founders.length === 1,
     advertised,
     ...{ peers: new Map(), fresh: directory.fresh, met },
-    onMessages: (from, messages) => started.node?.replica.receive(from, messages),
+    onMessages: (from, messages) => started.node?.receive(from, messages),
     onUnreachable: (peer) => started.node?.replica.peerUnreachable(peer),
     onRemoved: () => started.node?.wasRemoved(),
     onStream: (stream) => started.node!.replica.snapshots.accept(stream),

@@ -77,6 +77,7 @@ function endFrame(out: ByteWriter, start: number): void {
 export function messageBytes(m: PeerMessage): number {
   let bytes = 128;
   if (m.kind === 'writes') bytes += m.run.length;
+  else if (m.kind === 'call' || m.kind === 'answer') bytes += m.payload.length;
   else if (m.kind === 'raft' && m.message.type === 'AppendEntries') {
     for (const entry of m.message.entries) bytes += 16 + entry.data.length;
   } else if (m.kind === 'change' && 'description' in m.change) {

@@ -15,7 +15,7 @@ import { ByteReader, ByteWriter, fromLatin1, MalformedError } from '../lib/bytes
 import { HMAC_BYTES, hmacSha256 } from '../lib/hmac.ts';
 import type { NodeId } from '../raft/types.ts';
 
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 /** "hstP", read as a little-endian number. */
 const MAGIC = 0x50747368;
 export const NONCE_BYTES = 16;

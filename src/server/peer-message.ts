@@ -1,13 +1,16 @@
 /**
- * Everything that servers say to each other: Raft's messages, and writes that a client gave to a server which is not
- * the leader. What replies a client gets is never among it: every server applies the whole log, so the server that took
- * a command computes its reply itself, and no reply can reach the wrong client.
+ * Everything that servers say to each other: Raft's messages, writes that a client gave to a server which is not the
+ * leader, and what the services beside the store ask each other (service-calls.ts). What replies a client gets is never
+ * among it: every server applies the whole log, so the server that took a command computes its reply itself, and no reply
+ * can reach the wrong client.
  *
  *   raft        0 | message (raft/wire.ts)
  *   writes      1 | group u32 | run (kv/batch.ts, with its length before it)
  *   diskFull    2 | group u32 | full u8
  *   change      3 | group u32 | request u64 | type u8 | id u64 | description text | instead u64 (0: nobody)
  *   noChange    4 | group u32 | request u64 | reason u8
+ *   call        5 | id u64 | payload
+ *   answer      6 | id u64 | payload
  */
 
 import { unreachable } from '../lib/assert.ts';
@@ -37,7 +40,19 @@ export type PeerMessage =
       readonly group: GroupId;
       readonly request: number;
       readonly reason: NoChangeReason;
-    };
+    }
+  | ServiceMessage;
+
+/** Of a service to the same service of another server. `id` names the question to the asker. */
+export interface ServiceMessage {
+  readonly kind: 'call' | 'answer';
+  readonly id: number;
+  readonly payload: Uint8Array;
+}
+
+export function isServiceMessage(m: PeerMessage): m is ServiceMessage {
+  return m.kind === 'call' || m.kind === 'answer';
+}
 
 const CHANGES: readonly MembershipChange['type'][] = ['add', 'promote', 'remove', 'describe'];
 const REASONS: readonly NoChangeReason[] = [
@@ -52,7 +67,7 @@ export interface PeerTransport {
 
 /** Whether it must not share a connection with heartbeats and votes, which it could delay. */
 export function isBulkMessage(m: PeerMessage): boolean {
-  return m.kind === 'writes' || (m.kind === 'raft' && isBulk(m.message));
+  return m.kind === 'writes' || isServiceMessage(m) || (m.kind === 'raft' && isBulk(m.message));
 }
 
 export function encodePeerMessage(out: ByteWriter, m: PeerMessage): void {
@@ -82,6 +97,12 @@ export function encodePeerMessage(out: ByteWriter, m: PeerMessage): void {
       out.u64(m.request);
       out.u8(REASONS.indexOf(m.reason));
       return;
+    case 'call':
+    case 'answer':
+      out.u8(m.kind === 'call' ? 5 : 6);
+      out.u64(m.id);
+      out.bytes(m.payload);
+      return;
     default:
       unreachable(m);
   }
@@ -104,6 +125,9 @@ export function decodePeerMessage(reader: ByteReader): PeerMessage {
       if (reason === undefined) throw new MalformedError('a change refused for no known reason');
       return { kind: 'noChange', group, request, reason };
     }
+    case 5:
+    case 6:
+      return { kind: kind === 5 ? 'call' : 'answer', id: reader.u64(), payload: reader.bytes() };
     default:
       throw new MalformedError(`a peer message of unknown kind ${kind}`);
   }

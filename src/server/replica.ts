@@ -29,6 +29,8 @@ import { Wal } from '../raft/wal.ts';
 import type { Reply } from '../resp/reply.ts';
 import { type ObserverTarget, observe } from './apply-observer.ts';
 import type { Checkpointer, CheckpointLimits, CheckpointStatus } from './checkpointer.ts';
+import { DiskFull } from './disk-full.ts';
+import { KeyViews } from './key-views.ts';
 import { Membership } from './membership.ts';
 import type { PeerMessage, PeerTransport } from './peer-message.ts';
 import { Proposer } from './proposer.ts';
@@ -75,8 +77,6 @@ const TICK_MS = 50;
 /** The same while nobody waits for anything. */
 const IDLE_TICK_MS = 1000;
 const REMOVE_EXPIRED_NAME = fromLatin1(REMOVE_EXPIRED);
-const TELL_DISK_FULL_EVERY_MS = 1000;
-const BELIEVE_DISK_FULL_MS = 4000;
 
 export class Replica {
   readonly raft: Raft;
@@ -92,10 +92,8 @@ export class Replica {
   #memoryBytesMax: number;
   readonly #membership: Membership;
   readonly snapshots: Snapshots;
-  /** A leader with a full disk says so again and again; it is believed for a while. */
-  #leaderFullUntilMs = 0;
-  #toldDiskFull = false;
-  #tellAgainMs = 0;
+  readonly views: KeyViews;
+  readonly #diskFull: DiskFull;
   #ticker: Timer | undefined;
   #idle = false;
   #stopped = false;
@@ -109,10 +107,13 @@ export class Replica {
     this.#memoryBytesMax = options.memoryBytesMax;
     this.#state = this.#makeState(parts.stateMachine);
     this.#host = new RaftHost({ clock: env.clock, wal: parts.wal, transport: this.#raftTransport() });
+    this.#diskFull = this.#makeDiskFull();
     this.#proposer = this.#makeProposer();
     this.writes = this.#makeWrites();
     parts.observer.proposer = this.#proposer;
     parts.observer.writes = this.writes;
+    this.views = this.#makeViews();
+    parts.observer.views = this.views;
     this.#reads = this.#makeReads();
     this.#membership = this.#makeMembership();
     this.snapshots = this.#makeSnapshots();
@@ -183,8 +184,7 @@ export class Replica {
 
   /** Whether clients' writes are refused because there is no room for them. */
   get diskFull(): boolean {
-    if (this.raft.role === 'leader') return this.#wal.full || this.#checkpointer.overfull;
-    return this.#env.clock.monotonicMs() < this.#leaderFullUntilMs;
+    return this.#diskFull.full;
   }
 
   /** The log entry up to which the store has everything. */
@@ -255,7 +255,7 @@ export class Replica {
       case 'writes':
         return this.#peerWrites(from, message.run);
       case 'diskFull':
-        if (from === this.raft.leaderId) this.#hearDiskFull(message.full);
+        if (from === this.raft.leaderId) this.#diskFull.heard(message.full);
         return;
       case 'change':
         return this.#membership.asked(from, message.request, message.change);
@@ -281,7 +281,7 @@ export class Replica {
       });
       return;
     }
-    if (this.diskFull) this.#tellDiskFull([from], true);
+    if (this.diskFull) this.#tellDiskFull(from, true);
     this.#host.turnSoon();
   }
 
@@ -304,6 +304,7 @@ export class Replica {
     this.#ticker?.cancel();
     this.#host.stop();
     this.snapshots.stop();
+    this.views.stop();
     this.#checkpointer.begin();
     await this.#state.retire();
     await this.#wal.close();
@@ -362,13 +363,39 @@ export class Replica {
       this.#env,
       {
         ...{ store, checkpoints, onFatal },
-        onCheckpoint: (index) => this.#host.checkpointed(this.raft.group, index),
+        // One for a view may be in the middle of what is being applied.
+        onCheckpoint: (index) =>
+          this.#host.checkpointed(this.raft.group, Math.min(index, this.raft.log.appliedIndex)),
         mayWrite: () => this.raft.role === 'leader' && !this.diskFull,
         write: (db, argv, waiter) => this.write(db, argv, waiter),
       },
       stateMachine,
       checkpointedIndex,
     );
+  }
+
+  #makeViews(): KeyViews {
+    const { store, onFatal } = this.#options;
+    return new KeyViews({
+      ...{ clock: this.#env.clock, log: this.#env.log, store, onFatal },
+      diskFull: () => this.diskFull,
+      write: (db, argv, waiter) => this.write(db, argv, waiter),
+      cut: (cut) => this.#checkpointer.cut(cut),
+    });
+  }
+
+  #makeDiskFull(): DiskFull {
+    return new DiskFull({
+      clock: this.#env.clock,
+      isLeader: () => this.raft.role === 'leader',
+      isFull: () => this.#wal.full || this.#checkpointer.overfull,
+      peers: () => this.raft.configuration.others(this.raft.id),
+      tell: (peer, full) => this.#tellDiskFull(peer, full),
+    });
+  }
+
+  #tellDiskFull(peer: NodeId, full: boolean): void {
+    this.#options.transport.send(peer, [{ kind: 'diskFull', group: this.raft.group, full }]);
   }
 
   #makeMembership(): Membership {
@@ -390,6 +417,7 @@ export class Replica {
       machineOptions: () => ({ ...this.#machineOptions, memoryBytesMax: this.#memoryBytesMax }),
       state: () => this.#state,
       replaceState: (stateMachine, checkpointedIndex) => {
+        if (stateMachine !== this.stateMachine) this.views.clear();
         this.#state = this.#makeState(stateMachine, checkpointedIndex);
       },
       onRestored: () => this.writes.restored((session) => this.stateMachine.lastSeqOf(session)),
@@ -423,7 +451,7 @@ export class Replica {
   }
 
   #leaderChanged(leaderId: NodeId): void {
-    this.#leaderFullUntilMs = 0;
+    this.#diskFull.leaderChanged();
     if (this.raft.role !== 'leader') {
       this.#proposer.drop();
       this.snapshots.leadershipLost();
@@ -451,7 +479,7 @@ export class Replica {
     this.writes.tick();
     this.#reads.tick();
     this.#checkpointer.consider();
-    this.#noticeDiskFull();
+    this.#diskFull.tick();
     this.#idle = this.writes.idle && this.#reads.idle && this.#membership.idle;
     this.#ticker = this.#env.clock.after(this.#idle ? IDLE_TICK_MS : TICK_MS, () => this.#tick());
   }
@@ -460,27 +488,6 @@ export class Replica {
     this.#idle = false;
     this.#ticker?.cancel();
     this.#ticker = this.#env.clock.after(TICK_MS, () => this.#tick());
-  }
-
-  /** A leader whose disk is full says so, now and then, and once when it no longer is: the others refuse at their door. */
-  #noticeDiskFull(): void {
-    const nowMs = this.#env.clock.monotonicMs();
-    const full = this.raft.role === 'leader' && this.diskFull;
-    if (full === this.#toldDiskFull && (!full || nowMs < this.#tellAgainMs)) return;
-    this.#toldDiskFull = full;
-    this.#tellAgainMs = nowMs + TELL_DISK_FULL_EVERY_MS;
-    if (this.raft.role === 'leader') this.#tellDiskFull(this.raft.configuration.others(this.raft.id), full);
-  }
-
-  #hearDiskFull(full: boolean): void {
-    this.#leaderFullUntilMs = full ? this.#env.clock.monotonicMs() + BELIEVE_DISK_FULL_MS : 0;
-  }
-
-  #tellDiskFull(peers: readonly NodeId[], full: boolean): void {
-    for (const peer of peers) {
-      if (peer === this.raft.id) continue;
-      this.#options.transport.send(peer, [{ kind: 'diskFull', group: this.raft.group, full }]);
-    }
   }
 }
 

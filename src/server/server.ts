@@ -23,11 +23,14 @@ import type { ServerContext } from './context.ts';
 import { DataDirectory } from './data-directory.ts';
 import { Executor } from './executor.ts';
 import { Join } from './join.ts';
+import { isLoopback } from './loopback.ts';
 import type { Member } from './member.ts';
 import { Monitors } from './monitor.ts';
 import { Node, type PeerStatus } from './node.ts';
 import { DEFAULT_PEER_LIMITS } from './peer-limits.ts';
 import type { Replica } from './replica.ts';
+import type { StartService } from './service.ts';
+import { ServiceSlot } from './service-slot.ts';
 import { type RunningTotals, Stats } from './stats.ts';
 import { Transactions } from './transactions.ts';
 
@@ -68,6 +71,8 @@ export interface ServerOptions {
   readonly onFatal: (error: Error) => void;
   /** SHUTDOWN: stops this server with `stop` and ends the process. Without it, it is only stopped. */
   readonly onShutdown?: () => void;
+  /** What runs beside the store: started with the node, and anew with every other that takes its place. */
+  readonly startService?: StartService;
 }
 
 /** Throws ConfigError, InUseError, CorruptionError, DiskFullError; nothing is left running then. */
@@ -91,6 +96,7 @@ class Server implements RunningServer, ServerContext {
   readonly monitors: Monitors;
   readonly transactions = new Transactions(this);
   readonly pause: ClientPause;
+  readonly service: ServiceSlot;
   readonly startedAt: { readonly monotonicMs: number; readonly wallMs: number };
   readonly #env: Env;
   readonly #onFatal: (error: Error) => void;
@@ -127,6 +133,10 @@ class Server implements RunningServer, ServerContext {
     this.runId = Array.from(env.random.bytes(20), (byte) => byte.toString(16).padStart(2, '0')).join('');
     this.startedAt = { monotonicMs: env.clock.monotonicMs(), wallMs: env.clock.wallMs() };
     this.#executor = new Executor(this, this.transactions);
+    this.service = new ServiceSlot({
+      ...{ clock: env.clock, random: env.random, log: env.log, start: options.startService },
+      unavailable: () => this.unavailable,
+    });
     this.#outputLimits = config.clientOutputBufferLimits;
     config.onChange('maxmemory', () => {
       if (this.#node !== undefined) this.#node.replica.memoryBytesMax = memoryBytesMax(config);
@@ -230,10 +240,12 @@ class Server implements RunningServer, ServerContext {
       ...{ log: this.log, directory: this.#directory, node: () => this.node, onFatal: this.#onFatal },
       pause: () => {
         this.unavailable = BEING_LET_IN;
+        return this.service.end();
       },
       restart: () => this.#restartNode(),
     });
     this.#node = await this.#startNode();
+    this.#beginService();
     if (this.node.joining && config.join !== undefined) this.#join = this.#makeJoin(config.join);
   }
 
@@ -245,7 +257,12 @@ class Server implements RunningServer, ServerContext {
       onRoom: () => this.#resumeClients(),
       onRemoved: () => this.#wasRemoved(),
       onInvitation: (invitation, answer) => this.#adoption!.invited(invitation, answer),
+      onServiceMessage: (from, message) => this.service.receive(from, message),
     });
+  }
+
+  #beginService(): void {
+    this.service.begin(this.node, this.config.dir);
   }
 
   /** The replica has stopped; the answer to the visitor is given the time to leave. */
@@ -255,6 +272,7 @@ class Server implements RunningServer, ServerContext {
     if (this.#stopping !== undefined) return;
     this.#node = await this.#startNode();
     this.unavailable = undefined;
+    if (this.#stopping === undefined) this.#beginService();
     this.#resumeClients();
   }
 
@@ -377,6 +395,7 @@ class Server implements RunningServer, ServerContext {
     this.#join?.stop();
     for (const listener of this.#listeners) listener.close();
     this.pause.end();
+    this.service.endWaits();
     for (const connection of this.#connections) connection.finish();
     const untilMs = this.clock.monotonicMs() + DRAIN_MS_MAX;
     while (this.clock.monotonicMs() < untilMs && !this.#drained()) {
@@ -399,6 +418,7 @@ class Server implements RunningServer, ServerContext {
   }
 
   async #close(): Promise<void> {
+    await this.service.end();
     this.#houseTimer?.cancel();
     this.stats.latency.stop();
     this.pause.end();
@@ -413,8 +433,4 @@ class Server implements RunningServer, ServerContext {
 /** 0 is no bound, as in Redis. */
 function memoryBytesMax({ maxmemory }: Config): number {
   return maxmemory === 0 ? Number.POSITIVE_INFINITY : maxmemory;
-}
-
-function isLoopback(host: string): boolean {
-  return host === '::1' || host.startsWith('127.') || host.startsWith('::ffff:127.');
 }

@@ -87,9 +87,9 @@ export interface KeyView {
   /** Keys of the database, expired ones included. */
   sizeOf(db: number): number;
   /**
-   * String values whose key matches the glob pattern and is in the slots [fromSlot, toSlot), in an order that is the same on all
-   * servers: a block of about 256 KiB at a time, at least one record each unless it is the last. What has expired by the view's time is
-   * left out. `after`: undefined at first, then what the last call gave.
+   * String values whose key matches the glob pattern and is in the slots [fromSlot, toSlot), in an order that is the
+   * same on all servers: a block of about 256 KiB at a time, at least one record each unless it is the last. What has
+   * expired by the view's time is left out. `after`: undefined at first, then what the last call gave.
    */
   read(range: KeyRange, after: Uint8Array | undefined, done: KeyBlockDone): void;
 }
@@ -106,8 +106,8 @@ export interface KeyRange {
 export const SLOTS = 16_384;
 
 /**
- * `block`: records, each: key length u32 | value length u32 | key | value, little-endian; its memory is the callee's alone, so that it
- * can be handed over to a thread. `after` undefined: that was all.
+ * `block`: records, each: key length u32 | value length u32 | key | value, little-endian; its memory is the callee's
+ * alone, so that it can be handed over to a thread. `after` undefined: that was all.
  */
 export type KeyBlockDone = (error: Error | null, block: Uint8Array, after: Uint8Array | undefined) => void;
 

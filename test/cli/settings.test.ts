@@ -82,7 +82,10 @@ describe('the plan of a local cluster', () => {
   });
 
   test('leaves out what is for one server, and refuses it in the file', () => {
-    const plan = planCluster([], { HSTORE_JOIN: 'a:1', HSTORE_CLUSTER_PORT: '7', HSTORE_TIMEOUT: '7' });
+    const plan = planCluster([], {
+      ...{ HSTORE_JOIN: 'a:1', HSTORE_CLUSTER_PORT: '7', HSTORE_MR_PORT: '7070' },
+      HSTORE_TIMEOUT: '7',
+    });
     expect(plan.environment).toEqual({ HSTORE_TIMEOUT: '7' });
     const path = configFile('force-new-cluster yes\n');
     expect(() => planCluster(['--config', path], {})).toThrow(

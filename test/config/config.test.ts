@@ -115,6 +115,15 @@ describe('a configuration', () => {
       { 'tls-protocols': 'TLSv1.1' },
       "invalid value 'TLSv1.1' for --tls-protocols: argument must be of TLSv1.2 and TLSv1.3",
     ],
+    [
+      { 'mr-threads': '257' },
+      "invalid value '257' for --mr-threads: argument must be between 0 and 256 inclusive",
+    ],
+    [{ 'mr-files': 'maybe' }, "invalid value 'maybe' for --mr-files: valid are no, local, yes"],
+    [
+      { 'mr-result-max': '1kb' },
+      "invalid value '1kb' for --mr-result-max: argument must be between 1048576 and 1099511627776 inclusive",
+    ],
     [{ reads: 'lease' }, "invalid value 'lease' for --reads: valid are linearizable, local"],
     [
       { loglevel: 'notcie' },
@@ -329,5 +338,22 @@ describe('TLS', () => {
     const some = config({ 'tls-key-file-pass': 'geheim' });
     expect(some.get('tls-key-file-pass')).toEqual([]);
     expect(JSON.stringify(some.get('tls-*'))).not.toContain('geheim');
+  });
+});
+
+describe('MapReduce', () => {
+  test('reads files for jobs of this machine, and runs no code of users, unless told to', () => {
+    expect(config()).toMatchObject({ mrModules: '', mrThreads: 0, mrPort: 0, mrFiles: 'local' });
+    expect(config().mrResultMax).toBe(1 << 30);
+    const flags = { 'mr-modules': './jobs', 'mr-threads': '3', 'mr-port': '7070', 'mr-files': 'yes' };
+    const found = config({ ...flags, 'mr-result-max': '2gb' });
+    expect(found).toMatchObject({ mrModules: './jobs', mrThreads: 3, mrPort: 7070, mrFiles: 'yes' });
+    expect(found.get('mr-result-max')).toEqual([['mr-result-max', `${2 ** 31}`]]);
+  });
+
+  test('is settled when the server starts', () => {
+    for (const name of ['mr-modules', 'mr-threads', 'mr-port', 'mr-files', 'mr-result-max']) {
+      expect(config().set([[name, '1']]), name).toMatch(/can't set immutable config/);
+    }
   });
 });

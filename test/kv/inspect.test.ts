@@ -166,7 +166,7 @@ describe('a store that is looked at', () => {
     ],
     [
       'a meta record that is damaged',
-      (store) => change(store, metaKey(REGION), Uint8Array.of(3, 0, 0, 0, 0, 0)),
+      (store) => change(store, metaKey(REGION), Uint8Array.of(4, 0, 0, 0, 0, 0)),
       ['malformed meta record'],
     ],
   ];

@@ -151,7 +151,7 @@ test('a store of a version without generations is refused', async () => {
   const store = new MemoryStore(new Map([[former, Uint8Array.of(2, 0, 0, 0, 0, 0)]]));
   const start = new Replica({}, store).restart();
   await expect(start).rejects.toBeInstanceOf(ConfigError);
-  await expect(start).rejects.toThrow('was written in format 2, this server knows format 3 only');
+  await expect(start).rejects.toThrow('was written in format 2, this server knows format 4 only');
 });
 
 test('a pointer that is damaged, or of another format, is refused', async () => {

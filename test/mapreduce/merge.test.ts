@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { CorruptionError } from '../../src/lib/errors.ts';
-import { mergePartition, mergeRuns, writeRun } from '../../src/mapreduce/merge.ts';
+import { type MergeSource, mergePartition, mergeRuns, writeRun } from '../../src/mapreduce/merge.ts';
+import { RunFile } from '../../src/mapreduce/run-reader.ts';
 import { SimRandom } from '../sim/random.ts';
 import { MemoryFiles } from './memory-files.ts';
 import { countRows, valueRows } from './run-rows.ts';
@@ -243,5 +244,90 @@ describe('a merge', () => {
       writeRun('out', 'counts', 1, files, (run) => mergeRuns(['counts', 'two'], run, options)),
     ).toThrow('two has 2 partitions');
     expect(files.paths).not.toContain('out');
+  });
+});
+
+describe('a merge of slices', () => {
+  /** Their bytes in one file, with something else between them. */
+  function gather(
+    files: MemoryFiles,
+    runs: readonly string[],
+    partition: number,
+    path: string,
+  ): MergeSource[] {
+    const chunks: Uint8Array[] = [];
+    let offset = 0;
+    const sources = runs.map((run) => {
+      const file = new RunFile(run, files);
+      const slice = file.slice(partition);
+      file.close();
+      chunks.push(
+        Buffer.from('torn'),
+        files.content(run)!.subarray(slice.offset, slice.offset + slice.bytes),
+      );
+      const source = { path, slice: { ...slice, offset: offset + 4 } };
+      offset += 4 + slice.bytes;
+      return source;
+    });
+    files.put(path, Buffer.concat(chunks));
+    return sources;
+  }
+
+  function rows(files: MemoryFiles, sources: readonly MergeSource[], fanInMax: number): string[] {
+    return mergePartition(sources, 0, { files, temporary: 'rows', fanInMax }, (merge) => {
+      const found: string[] = [];
+      while (merge.nextKey()) {
+        const key = merge.key.toString('utf8', 0, merge.keyLength);
+        const values = Array.from(merge.values(), (value) => Buffer.from(value).toString());
+        found.push(`0 ${key} ${values.join(',')}`);
+      }
+      return found;
+    });
+  }
+
+  test('gives what a merge of the runs gives, in one pass and in many', () => {
+    for (let seed = 0; seed < 100; seed++) {
+      const random = new SimRandom(seed);
+      const files = new MemoryFiles();
+      const paths = Array.from({ length: 2 + random.below(20) }, (_, i) => `run-${i}`);
+      for (const path of paths) {
+        const partition = random.chance(0.3) ? [] : randomKeys(random).map((key) => [key, path] as const);
+        putValues(files, path, [partition]);
+      }
+      const half = 1 + random.below(paths.length - 1);
+      const sources = [
+        ...gather(files, paths.slice(0, half), 0, 'fetched'),
+        ...paths.slice(half).map((path) => ({ path, partition: 0 })),
+      ];
+      const expected = valueRows(files, paths, 1);
+      for (const fanIn of [2, 3, 64]) expect(rows(files, sources, fanIn), `seed ${seed}`).toEqual(expected);
+    }
+  });
+
+  test('opens a file once, however many slices are in it', () => {
+    const files = new MemoryFiles();
+    const paths = Array.from({ length: 50 }, (_, i) => `run-${i}`);
+    for (const path of paths) putValues(files, path, [[['x', path]]]);
+    const sources = gather(files, paths, 0, 'fetched');
+    files.openMax = 0;
+    expect(rows(files, sources, 64)).toEqual([`0 x ${paths.join(',')}`]);
+    expect(files.openMax).toBe(1);
+  });
+
+  test('is refused when one is damaged, cut off, or of another kind', () => {
+    const files = new MemoryFiles();
+    putValues(files, 'a', [[['x', '1']]]);
+    putCounts(files, 'b', [[['x', '1']]]);
+    const sources = gather(files, ['a'], 0, 'fetched');
+    const bytes = Buffer.from(files.content('fetched')!);
+    expect(() => rows(files, [...sources, ...gather(files, ['b'], 0, 'other')], 64)).toThrow('run of counts');
+    for (let at = 4; at < bytes.length; at++) {
+      const damaged = Buffer.from(bytes);
+      damaged[at]! ^= 1;
+      files.put('fetched', damaged);
+      expect(() => rows(files, sources, 64), `byte ${at}`).toThrow(CorruptionError);
+      files.put('fetched', bytes.subarray(0, at));
+      expect(() => rows(files, sources, 64), `${at} bytes`).toThrow(CorruptionError);
+    }
   });
 });

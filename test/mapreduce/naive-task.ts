@@ -23,7 +23,7 @@ function mapWords({ split }: MapTask, file: string, files: BulkFiles): TaskDone 
 function reduceWords(spec: JobSpec, task: ReduceTask, file: string, files: BulkFiles): TaskDone {
   const counts = new Map<string, number>();
   for (const [word, count] of task.files.flatMap(
-    (each) => JSON.parse(textOf(each, files)) as [string, number][],
+    (each) => JSON.parse(textOf(typeof each === 'string' ? each : each.path, files)) as [string, number][],
   )) {
     if (word.length % spec.reducers === task.task) counts.set(word, (counts.get(word) ?? 0) + count);
   }

@@ -1,5 +1,5 @@
 /**
- * Planted bugs above consensus: in clients' sessions, transactions and expiry.
+ * Planted bugs above consensus: in clients' sessions, transactions, expiry, and views of the keys.
  */
 import { Checkpoint } from '../../src/kv/checkpoint.ts';
 import { ClientSessions } from '../../src/kv/client-sessions.ts';
@@ -8,6 +8,7 @@ import { Keyspace } from '../../src/kv/keyspace.ts';
 import { Reader } from '../../src/kv/reader.ts';
 import { KvStateMachine } from '../../src/kv/state-machine.ts';
 import { NullArrayReply, type Reply } from '../../src/resp/reply.ts';
+import { Checkpointer, type Cut } from '../../src/server/checkpointer.ts';
 import { Replica } from '../../src/server/replica.ts';
 import { type PlantedBug, replace } from './planting.ts';
 
@@ -27,6 +28,62 @@ function untouchedHere(replica: Replica, { watched }: Parameters<Transact>[0]): 
     });
     return now === undefined || now === version;
   });
+}
+
+/** Nothing waits for a cut: its checkpoint begins when all entries at hand have been applied. */
+function cutLate(): () => void {
+  const { cut, consider } = Checkpointer.prototype;
+  const late = new WeakMap<Checkpointer, Cut[]>();
+  const undos = [
+    replace(Checkpointer.prototype, 'cut', {
+      value(this: Checkpointer, wanted: Cut) {
+        late.set(this, [...(late.get(this) ?? []), wanted]);
+        return true;
+      },
+    }),
+    replace(Checkpointer.prototype, 'consider', {
+      value(this: Checkpointer) {
+        const [wanted, ...others] = late.get(this) ?? [];
+        if (wanted !== undefined && this.status.beganMs === undefined) {
+          late.set(this, others);
+          cut.call(this, wanted);
+        }
+        consider.call(this);
+      },
+    }),
+  ];
+  return () => {
+    for (const undo of undos) undo();
+  };
+}
+
+/** The snapshot of the store is taken a while after the checkpoint of the view: another one may have been written. */
+function snapshotLate(): () => void {
+  const { cut, consider } = Checkpointer.prototype;
+  const late = new WeakMap<Checkpointer, { turns: number; readonly take: () => void }[]>();
+  const undos = [
+    replace(Checkpointer.prototype, 'cut', {
+      value(this: Checkpointer, { done, resume }: Cut) {
+        const wait = (written: Parameters<Cut['done']>[0]): void => {
+          late.set(this, [...(late.get(this) ?? []), { turns: 10, take: () => done(written) }]);
+        };
+        return cut.call(this, { done: wait, resume });
+      },
+    }),
+    replace(Checkpointer.prototype, 'consider', {
+      value(this: Checkpointer) {
+        const all = late.get(this) ?? [];
+        for (const each of all) each.turns--;
+        const left = all.filter(({ turns }) => turns > 0);
+        late.set(this, left);
+        for (const each of all) if (!left.includes(each)) each.take();
+        consider.call(this);
+      },
+    }),
+  ];
+  return () => {
+    for (const undo of undos) undo();
+  };
 }
 
 export const SERVICE_BUGS: readonly PlantedBug[] = [
@@ -141,5 +198,15 @@ export const SERVICE_BUGS: readonly PlantedBug[] = [
         },
       });
     },
+  },
+  {
+    name: 'makes a view of a checkpoint that began behind its place in the log',
+    source: 'the rule of key-views.ts',
+    plant: cutLate,
+  },
+  {
+    name: 'makes a view of what a later checkpoint has brought to the store',
+    source: 'the rule of key-views.ts',
+    plant: snapshotLate,
   },
 ];

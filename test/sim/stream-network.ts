@@ -398,7 +398,8 @@ export class SimSocket implements Connection {
       const first = this.#unsent[0]!;
       const room = WINDOW_BYTES - this.outgoing.heldBytes;
       const length = Math.min(first.length, room, 1 + random.below(SEGMENT_BYTES_MAX));
-      this.outgoing.push({ bytes: first.slice(0, length) });
+      // A copy, as the kernel makes one: what is not in `backlogBytes` any more may be changed. (Buffer.slice is none.)
+      this.outgoing.push({ bytes: Uint8Array.from(first.subarray(0, length)) });
       this.outgoing.heldBytes += length;
       this.#unsentBytes -= length;
       if (length === first.length) this.#unsent.shift();

@@ -51,6 +51,8 @@ export interface SwarmOptions {
   readonly ballastKeys: number;
   /** Whether a disk rots for good; at most one server's at a time, and it is replaced. */
   readonly rot: boolean;
+  /** Whether views of the keys are made and read. */
+  readonly views: boolean;
 }
 
 export const FAULTS_FOR_MS = 15_000;
@@ -114,6 +116,7 @@ function draw(seed: number, random: SimRandom): SwarmOptions {
     meanBetweenChangesMs: random.pick([undefined, 300, 1500]),
     ballastKeys: snapshots ? random.pick([0, 5]) : 0,
     rot: random.chance(0.15),
+    views: seed % 4 === 3,
   };
 }
 

@@ -23,6 +23,7 @@ import { RottenDisks } from './rotten-disks.ts';
 import { SessionClient } from './session-clients.ts';
 import { drawOptions, FAULTS_FOR_MS, type FaultWeights, type SwarmOptions } from './swarm-options.ts';
 import { TtlClient, ttlModel } from './ttl-clients.ts';
+import { ViewReaders } from './view-readers.ts';
 
 export interface SwarmResult {
   readonly seed: number;
@@ -52,11 +53,15 @@ export interface SwarmCounts {
   readonly takeovers: number;
   readonly rotNoticed: number;
   readonly rotUnnoticed: number;
+  /** Readings of views that were compared with others. */
+  readonly viewsCompared: number;
 }
 
 const HEALED_WITHIN_MS = 30_000;
 const ROT_EVERY_MS = 2000;
 const FINISH_EVERY_MS = 200;
+const FREEZES_MAX = 5;
+const READ_WITHIN_MS = 200;
 
 export async function runSeed(seed: number, trace?: (line: string) => void): Promise<SwarmResult> {
   const swarm = new Swarm(seed, trace);
@@ -93,6 +98,7 @@ class Swarm {
   readonly #faults: Faults;
   readonly #members: MemberDriver;
   readonly #rot: RottenDisks;
+  readonly #views: ViewReaders | undefined;
   #plain: SimClient[] = [];
   #accounts: AccountClient[] = [];
   #sessions: SessionClient[] = [];
@@ -109,6 +115,8 @@ class Swarm {
     this.#faults = new Faults(cluster, random.split());
     this.#members = new MemberDriver(cluster, random.split(), this.#invariants.configurations);
     this.#rot = new RottenDisks(cluster, random.split(), this.#members);
+    // Its chance comes from elsewhere, so that the seeds stay what they were.
+    this.#views = this.#options.views ? new ViewReaders(cluster, new SimRandom(seed ^ 0x71e5)) : undefined;
   }
 
   async run(): Promise<void> {
@@ -122,8 +130,10 @@ class Swarm {
     cluster.startAll();
     this.#makeClients();
     this.#scheduleFaults();
+    this.#views?.start(FAULTS_FOR_MS);
     await cluster.run(FAULTS_FOR_MS);
     await this.#heal();
+    await this.#checkViews();
     this.#checkHistory();
     await this.#checkExpiry();
   }
@@ -200,6 +210,7 @@ class Swarm {
       takeovers: this.#faults.takeovers,
       rotNoticed: this.#rot.noticed,
       rotUnnoticed: this.#rot.unnoticed,
+      viewsCompared: this.#views?.compared ?? 0,
     };
   }
 
@@ -292,6 +303,21 @@ class Swarm {
     ]) {
       assert(outcome !== 'violation', 'the history is linearizable', `\n${description}`);
     }
+  }
+
+  /** When all is mended, every server makes a view that is wanted, and shows the same. */
+  async #checkViews(): Promise<void> {
+    const [views, { servers }] = [this.#views, this.#cluster];
+    if (views === undefined) return;
+    let made = false;
+    // There may be no leader for a moment.
+    for (let tries = 0; !made && tries < FREEZES_MAX; tries++) {
+      const id = views.freeze();
+      const isMade = () => servers.every(({ replica }) => replica?.views.view(id) !== undefined);
+      made = await this.#cluster.until(isMade, HEALED_WITHIN_MS / FREEZES_MAX);
+    }
+    assert(made, 'when all is mended, every server makes a view', this.#describe());
+    await this.#cluster.run(READ_WITHIN_MS);
   }
 
   /** When the time has come by every clock, what is mortal goes, without anybody asking for it. */

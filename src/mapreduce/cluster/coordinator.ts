@@ -37,6 +37,8 @@ export const LEASE_MS = 3000;
 const FIRST_LEASE_MS = 2 * LEASE_MS;
 /** Without a server that has the view, for so long. */
 const VIEW_MISSING_MS_MAX = 5000;
+/** In one answer, which has a limit: of the orders but the last. */
+const SOURCES_MAX = 20_000;
 /** Ticks that come so much late: this process stood still, and heard nobody. */
 const LATE_MS = 1000;
 
@@ -94,6 +96,18 @@ export class Coordinator {
     );
   }
 
+  /** Servers that had nothing to do when they were heard of last. */
+  get idle(): number[] {
+    return [...this.#servers].flatMap(([id, { report, lost }]) =>
+      !lost && (report?.free ?? 0) > 0 ? [id] : [],
+    );
+  }
+
+  /** The job is to begin anew, on another view. */
+  renew(id: JobId, epoch: number): void {
+    this.#facts.push({ job: id, fact: { fact: 'epoch', epoch } });
+  }
+
   // Reports
 
   /** Undefined: the report is older than one that was heard. */
@@ -106,7 +120,7 @@ export class Coordinator {
     const start = this.#orders(node, report, nowMs);
     const abort = [...aborted, ...(this.#aborts.get(node) ?? [])];
     this.#aborts.delete(node);
-    const active = this.jobs.map(({ id, epoch }) => [id, epoch] as const);
+    const active = this.jobs.map(({ id, epoch, record }) => [id, epoch, record.secret] as const);
     return { start, abort, settled: settled.map(idOf), active };
   }
 
@@ -160,13 +174,16 @@ export class Coordinator {
 
   #orders(node: number, { free, views }: Report, nowMs: number): Order[] {
     const orders: Order[] = [];
+    let sources = 0;
     for (const job of this.#jobs.values()) {
       const hasView = isReadable(job, views);
       const others = this.#aliveBut(node, nowMs).filter((other) => isReadable(job, this.#viewsOf(other)));
-      while (orders.length < free) {
+      while (orders.length < free && sources < SOURCES_MAX) {
         const assignment = job.next(node, nowMs, { others, hasView });
         if (assignment === undefined) break;
-        orders.push(this.#orderOf(job, assignment));
+        const order = this.#orderOf(job, assignment);
+        sources += order.sources?.length ?? 0;
+        orders.push(order);
       }
     }
     return orders;

@@ -94,8 +94,8 @@ export interface Orders {
   readonly abort: readonly AttemptId[];
   /** Need not be told again. */
   readonly settled: readonly AttemptId[];
-  /** Jobs that are active, with their epochs: files, views and threads of all others can go. */
-  readonly active: readonly (readonly [job: JobId, epoch: number])[];
+  /** Jobs that are active: files, views and threads of all others, and of other epochs, can go. */
+  readonly active: readonly (readonly [job: JobId, epoch: number, secret: string])[];
 }
 
 export interface JobProgress {

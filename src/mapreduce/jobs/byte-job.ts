@@ -20,7 +20,9 @@ export interface Block {
   readonly to: number;
   /** What records call the file. */
   readonly file: string;
-  /** Where `from` is in the file. */
+  /** Where the input is stored keys: the key, of which the block is the whole value; `file` is its text. A view, too. */
+  readonly key?: Uint8Array;
+  /** Where `from` is in the file, or in the value. */
   readonly offset: number;
 }
 

@@ -15,6 +15,7 @@ import { type Partitioner, partitionOf } from '../partition.ts';
 import type { Block, Collect, GatheringJob, Mapper, TaskContext } from './byte-job.ts';
 import { eachLine } from './lines.ts';
 
+const COLON = Buffer.from(':');
 const KEY_BYTES = 14;
 const FILE_HASH_AT = 10;
 const HASHES = 2 ** 31;
@@ -42,8 +43,8 @@ export function grepPattern(args: Args): RegExp {
 }
 
 /** What a line that was found begins with. */
-export function grepPrefix(args: Args, file: string): Buffer {
-  return args['with-filename'] === 'yes' ? Buffer.from(`${file}:`) : Buffer.alloc(0);
+export function grepPrefix(args: Args, file: string | Uint8Array): Buffer {
+  return args['with-filename'] === 'yes' ? Buffer.concat([Buffer.from(file), COLON]) : Buffer.alloc(0);
 }
 
 export function grep(args: Args): GatheringJob {
@@ -87,8 +88,8 @@ class LineFinder implements Mapper {
     this.#key.writeUInt32BE(to.context.task, 0);
   }
 
-  block({ bytes, from, to, file }: Block): void {
-    if (file !== this.#file) this.#begin(file);
+  block({ bytes, from, to, file, key }: Block): void {
+    if (file !== this.#file || key !== undefined) this.#begin(file, key);
     const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     if (this.#literal !== undefined) {
       this.#findLiteral(text, from, to, this.#literal);
@@ -103,9 +104,9 @@ class LineFinder implements Mapper {
 
   end(): void {}
 
-  #begin(file: string): void {
+  #begin(file: string, key: Uint8Array | undefined): void {
     this.#file = file;
-    this.#prefix = grepPrefix(this.#args, file);
+    this.#prefix = grepPrefix(this.#args, key ?? file);
     this.#key.writeUInt32BE(fileHash(file), FILE_HASH_AT);
   }
 

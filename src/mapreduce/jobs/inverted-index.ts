@@ -1,6 +1,6 @@
 /**
  * `ii`: which documents each word occurs in, as lines `word: N doc1,doc2,...` in the order of the words' bytes, documents by
- * the bytes of their paths, as they were given. (The inverted index of 6.824's lab 1.)
+ * the bytes of their paths, as they were given; stored keys are documents too. (The inverted index of 6.824's lab 1.)
  */
 import { Buffer } from 'node:buffer';
 import { CountTable } from '../count-table.ts';
@@ -38,10 +38,10 @@ class WordsOfDocument implements Mapper {
     this.#memoryBytes = memoryBytes;
   }
 
-  block({ bytes, from, to, file }: Block): void {
-    if (file !== this.#file) {
+  block({ bytes, from, to, file, key }: Block): void {
+    if (file !== this.#file || key !== undefined) {
       this.#file = file;
-      this.#document = Buffer.from(file);
+      this.#document = Buffer.from(key ?? file);
       this.#seen.clear();
     }
     const seen = this.#seen;

@@ -1,0 +1,420 @@
+/**
+ * The coordinator at work, on the server that leads: takes over when there are jobs, answers the servers' reports, brings
+ * facts into the log, and ends jobs.
+ *
+ *   not leading --> leading, nothing to do --(a job)--> taking over --> in office --(another leader, a failed write)--> ...
+ *
+ * A cluster without jobs costs nothing: no write, no message. Everything that goes wrong with a write has one answer: leave
+ * office, and begin again from what the log says, if this server still leads.
+ */
+import type { Timer } from '../../lib/env.ts';
+import { CorruptionError, HstoreError } from '../../lib/errors.ts';
+import type { ServiceHost } from '../../server/service.ts';
+import type { ActiveJob } from './active-job.ts';
+import { viewName } from './active-job.ts';
+import { Coordinator } from './coordinator.ts';
+import { changed, cleanJob, type Ending, endJob, tooLarge } from './ending.ts';
+import { type Answer, encodeMessage, type JobView, type Question, type Report } from './messages.ts';
+import {
+  decodeRecord,
+  JOBS_KEY,
+  type JobId,
+  type JobIndex,
+  type JobOrderRecord,
+  type JobRecord,
+  type JobSummary,
+  jobText,
+  mapCount,
+} from './records.ts';
+import { Reign } from './reign.ts';
+import { read } from './system-keys.ts';
+
+export interface CoordinationOptions {
+  /** Of a result, in the store. */
+  readonly resultBytesMax: () => number;
+}
+
+interface Office {
+  readonly reign: Reign;
+  readonly coordinator: Coordinator;
+}
+
+const TICK_MS = 250;
+const AGAIN_MS = 500;
+/** After something that will not go away by itself. */
+const BROKEN_MS = 5000;
+/** Jobs under way, waiting ones among them. */
+const ACTIVE_MAX = 100;
+/** Jobs that have ended, and whose results are kept. */
+const ENDED_MAX = 100;
+const EPOCHS_MAX = 5;
+const SECRET_BYTES = 32;
+const NOT_COORDINATOR: Answer = { answer: 'not-coordinator' };
+
+export class Coordination {
+  readonly #host: ServiceHost;
+  readonly #options: CoordinationOptions;
+  #office: Office | undefined;
+  #taking: Promise<Office | undefined> | undefined;
+  /** In this term it was looked whether there is anything to do. */
+  #lookedTerm = -1;
+  #notBeforeMs = 0;
+  #timer: Timer | undefined;
+  /** Writes go one after the other. */
+  #writing: Promise<unknown> = Promise.resolve();
+  #pumping = false;
+  #stopped = false;
+
+  constructor(host: ServiceHost, options: CoordinationOptions) {
+    this.#host = host;
+    this.#options = options;
+    this.#tick();
+  }
+
+  /** What is being written may still come to its end; nothing is begun any more. */
+  stop(): void {
+    this.#stopped = true;
+    this.#timer?.cancel();
+    this.#office = undefined;
+  }
+
+  /** Jobs under way, when this server coordinates them. */
+  get coordinator(): Coordinator | undefined {
+    return this.#office?.coordinator;
+  }
+
+  get index(): JobIndex | undefined {
+    return this.#office?.reign.index;
+  }
+
+  async answer(from: number, question: Question): Promise<Answer> {
+    const office = await this.#inOffice(question.ask !== 'next');
+    if (office === undefined || this.#stopped) return NOT_COORDINATOR;
+    try {
+      switch (question.ask) {
+        case 'next':
+          return this.#next(office, from, question.report);
+        case 'submit':
+          return await this.#serially(office, () => this.#submit(office, question.order));
+        case 'cancel':
+          return await this.#cancel(office, question.id);
+        case 'remove':
+          return await this.#serially(office, () => this.#remove(office, question.id));
+        case 'jobs':
+          return { answer: 'jobs', jobs: this.#jobs(office, question.id) };
+        default:
+          return { answer: 'refused', message: 'the question makes no sense' };
+      }
+    } catch (error) {
+      this.#failed(office, error);
+      return NOT_COORDINATOR;
+    }
+  }
+
+  // Office
+
+  get #leads(): boolean {
+    return !this.#stopped && this.#host.leader === this.#host.self.id;
+  }
+
+  /** `take`: although there may be no jobs. */
+  async #inOffice(take: boolean): Promise<Office | undefined> {
+    if (!this.#leads) return undefined;
+    if (this.#office !== undefined || (!take && this.#taking === undefined)) return this.#office;
+    this.#taking ??= this.#take().finally(() => {
+      this.#taking = undefined;
+    });
+    return this.#taking;
+  }
+
+  async #take(): Promise<Office | undefined> {
+    const { clock, log, term } = this.#host;
+    try {
+      const reign = await Reign.take(this.#host);
+      const coordinator = new Coordinator(reign.number, clock.monotonicMs());
+      for (const { record, version, facts } of await reign.load()) {
+        coordinator.add(record, version, facts, clock.monotonicMs());
+      }
+      if (!this.#leads || this.#host.term !== term) return undefined;
+      this.#lookedTerm = term;
+      this.#office = { reign, coordinator };
+      log.notice('coordinates the jobs', { reign: reign.number, active: coordinator.jobs.length });
+      this.#wake(this.#host.members.map(({ id }) => id));
+      this.#cleanUp(this.#office);
+      return this.#office;
+    } catch (error) {
+      this.#failed(undefined, error);
+      return undefined;
+    }
+  }
+
+  /** Leaves office; a bug is not caught. */
+  #failed(office: Office | undefined, error: unknown): void {
+    if (!(error instanceof HstoreError)) throw error;
+    if (office === this.#office) this.#office = undefined;
+    const isBroken = error instanceof CorruptionError;
+    this.#notBeforeMs = this.#host.clock.monotonicMs() + (isBroken ? BROKEN_MS : AGAIN_MS);
+    this.#lookedTerm = -1;
+    if (this.#stopped) return;
+    if (isBroken) this.#host.log.warning('the jobs cannot be coordinated', { reason: error.message });
+    else this.#host.log.verbose('coordinates the jobs no more', { reason: error.message });
+  }
+
+  #tick(): void {
+    if (this.#stopped) return;
+    this.#timer = this.#host.clock.after(TICK_MS, () => this.#tick());
+    const { clock, term, members } = this.#host;
+    if (!this.#leads) {
+      this.#office = undefined;
+      return;
+    }
+    const office = this.#office;
+    const nowMs = clock.monotonicMs();
+    if (office === undefined) {
+      if (this.#lookedTerm !== term && nowMs >= this.#notBeforeMs) this.#look();
+      return;
+    }
+    const { coordinator } = office;
+    if (coordinator.jobs.length === 0) return;
+    coordinator.tick(nowMs);
+    for (const job of coordinator.viewless(nowMs)) this.#renewView(office, job);
+    this.#wake(
+      coordinator.silent(
+        members.map(({ id }) => id),
+        nowMs,
+      ),
+    );
+    this.#pump(office);
+  }
+
+  /** A new leader takes over when there is something to do. */
+  #look(): void {
+    const { term } = this.#host;
+    this.#lookedTerm = term;
+    read(this.#host, 'GET', JOBS_KEY).then(
+      (bytes) => {
+        if (bytes === null || this.#stopped) return;
+        const { jobs } = decodeRecord<JobIndex>(bytes as Uint8Array);
+        const hasWork = jobs.some(
+          ({ state, unclean }) => state === 'active' || state === 'removed' || unclean,
+        );
+        if (hasWork) void this.#inOffice(true);
+      },
+      (error: unknown) => this.#failed(this.#office, error),
+    );
+  }
+
+  /** One writer at a time, and only while the office is held. */
+  #serially<T>(office: Office, write: () => Promise<T>): Promise<T | Answer> {
+    const next = this.#writing.then(
+      async (): Promise<T | Answer> => (this.#office === office ? await write() : NOT_COORDINATOR),
+    );
+    this.#writing = next.catch(() => {});
+    return next;
+  }
+
+  // What servers and clients ask
+
+  #next({ coordinator, ...office }: Office, from: number, report: Report): Answer {
+    const orders = coordinator.heard(from, report, this.#host.clock.monotonicMs());
+    this.#pump({ coordinator, ...office });
+    if (orders === undefined) return { answer: 'orders', start: [], abort: [], settled: [], active: [] };
+    return { answer: 'orders', ...orders };
+  }
+
+  async #submit(office: Office, order: JobOrderRecord): Promise<Answer> {
+    const { reign, coordinator } = office;
+    const { clock, random } = this.#host;
+    const before = reign.index.jobs.find(({ token }) => token === order.token);
+    if (before !== undefined) return { answer: 'submitted', id: before.id };
+    if (coordinator.jobs.length >= ACTIVE_MAX) {
+      return {
+        answer: 'refused',
+        message: `there are ${ACTIVE_MAX} jobs under way: wait for one, or cancel one`,
+      };
+    }
+    const id = reign.index.lastId + 1;
+    const secret = Array.from(random.bytes(SECRET_BYTES), (byte) => byte.toString(16).padStart(2, '0')).join(
+      '',
+    );
+    const record: JobRecord = { ...order, id, secret, submittedMs: clock.wallMs() };
+    if (order.input.kind === 'keys') await this.#freeze(viewName(id, 1));
+    const version = await reign.submit(record, {
+      lastId: id,
+      jobs: [...reign.index.jobs, summaryOf(record)],
+    });
+    coordinator.add(record, version, [], clock.monotonicMs());
+    this.#wake(this.#host.members.map((member) => member.id));
+    this.#forgetOldest(office);
+    return { answer: 'submitted', id };
+  }
+
+  #freeze(view: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#host.freeze(view, (reply) => {
+        if (reply === true) resolve();
+        else reject(new HstoreError('FREEZE', 'not-done', 'the keys could not be frozen'));
+      });
+    });
+  }
+
+  async #cancel(office: Office, id: JobId): Promise<Answer> {
+    const job = office.coordinator.job(id);
+    if (job === undefined || job.state !== 'running') return this.#unchanged(office, id);
+    job.state = 'ending';
+    return this.#serially(office, async () => {
+      await this.#end(office, job, { state: 'cancelled' });
+      return { answer: 'changed', changed: true };
+    });
+  }
+
+  async #remove(office: Office, id: JobId): Promise<Answer> {
+    const job = office.reign.index.jobs.find((each) => each.id === id);
+    if (job === undefined || job.state === 'removed') return this.#unchanged(office, id);
+    if (job.state === 'active') {
+      return { answer: 'refused', message: `job ${id} is under way: cancel it with MR.CANCEL ${id}` };
+    }
+    await this.#markRemoved(office, id);
+    return { answer: 'changed', changed: true };
+  }
+
+  #unchanged({ reign }: Office, id: JobId): Answer {
+    const known = reign.index.jobs.some((job) => job.id === id && job.state !== 'removed');
+    return known
+      ? { answer: 'changed', changed: false }
+      : { answer: 'refused', message: `there is no job ${id}` };
+  }
+
+  #jobs({ reign, coordinator }: Office, id: JobId | undefined): JobView[] {
+    const wanted = reign.index.jobs.filter(
+      (job) => job.state !== 'removed' && (id === undefined || job.id === id),
+    );
+    return wanted.map((summary) => {
+      const progress = coordinator.job(summary.id)?.progress;
+      return progress === undefined ? summary : { ...summary, progress };
+    });
+  }
+
+  // Facts and ends
+
+  /** Until there is nothing to be written. */
+  #pump(office: Office): void {
+    if (this.#pumping) return;
+    this.#pumping = true;
+    this.#serially(office, () => this.#writeAll(office))
+      .catch((error: unknown) => this.#failed(office, error))
+      .finally(() => {
+        this.#pumping = false;
+      });
+  }
+
+  async #writeAll(office: Office): Promise<Answer> {
+    const { reign, coordinator } = office;
+    const { clock } = this.#host;
+    for (;;) {
+      const facts = coordinator.takeFacts();
+      if (facts.length > 0) {
+        await reign.append(facts);
+        coordinator.apply(facts, clock.monotonicMs());
+        this.#wake(coordinator.idle);
+      }
+      const over = coordinator.jobs.filter(({ phase, state }) => state === 'running' && isOver(phase));
+      for (const job of over) await this.#over(office, job);
+      if (facts.length === 0 && over.length === 0) return NOT_COORDINATOR;
+    }
+  }
+
+  async #over(office: Office, job: ActiveJob): Promise<void> {
+    job.state = 'ending';
+    const { failure } = job;
+    const tooMuch = failure === undefined ? tooLarge(job, this.#options.resultBytesMax()) : undefined;
+    if (failure !== undefined) {
+      const { phase, task, attempts } = failure;
+      await this.#end(office, job, {
+        state: 'failed',
+        failure: { ...failure.failure, phase, task, attempts },
+      });
+    } else if (tooMuch !== undefined) {
+      await this.#end(office, job, { state: 'failed', failure: tooMuch });
+    } else {
+      await this.#end(office, job, { state: 'done' });
+    }
+  }
+
+  async #end(office: Office, job: ActiveJob, ending: Ending): Promise<void> {
+    const { id } = job;
+    await endJob(this.#host, office.reign, job, ending);
+    office.coordinator.remove(id);
+    const { name } = job.record;
+    this.#host.log.notice('a job has ended', { job: id, name, state: ending.state });
+    // Their threads and files can go.
+    this.#wake(this.#host.members.map((member) => member.id));
+    this.#cleanUp(office);
+  }
+
+  #renewView(office: Office, job: ActiveJob): void {
+    job.viewMissingSinceMs = undefined;
+    const epoch = job.epoch + 1;
+    const renew = async (): Promise<Answer> => {
+      if (epoch > EPOCHS_MAX) {
+        const message = `the servers have lost their view of the keys ${EPOCHS_MAX} times`;
+        await this.#end(office, job, { state: 'failed', failure: { message, deterministic: false } });
+      } else {
+        await this.#freeze(viewName(job.id, epoch));
+        office.coordinator.renew(job.id, epoch);
+      }
+      return NOT_COORDINATOR;
+    };
+    this.#serially(office, renew).catch((error: unknown) => this.#failed(office, error));
+  }
+
+  // What is left behind
+
+  #cleanUp(office: Office): void {
+    const clean = async (): Promise<Answer> => {
+      const left = office.reign.index.jobs.find(
+        ({ state, unclean }) => unclean === true || state === 'removed',
+      );
+      if (left !== undefined) {
+        await cleanJob(this.#host, office.reign, left);
+        this.#cleanUp(office);
+      }
+      return NOT_COORDINATOR;
+    };
+    this.#serially(office, clean).catch((error: unknown) => this.#failed(office, error));
+  }
+
+  /** The history has an end. */
+  #forgetOldest(office: Office): void {
+    const ended = office.reign.index.jobs.filter(({ state }) => state !== 'active' && state !== 'removed');
+    if (ended.length <= ENDED_MAX) return;
+    const forget = async (): Promise<Answer> => {
+      await this.#markRemoved(office, ended[0]!.id);
+      return NOT_COORDINATOR;
+    };
+    this.#serially(office, forget).catch((error: unknown) => this.#failed(office, error));
+  }
+
+  async #markRemoved(office: Office, id: JobId): Promise<void> {
+    await office.reign.change(changed(office.reign.index, id, { state: 'removed' }));
+    this.#cleanUp(office);
+  }
+
+  /** They are to ask for orders now. */
+  #wake(members: readonly number[]): void {
+    const payload = encodeMessage({ ask: 'wake' });
+    for (const member of members) this.#host.call(member, payload, () => {});
+  }
+}
+
+function isOver(phase: ActiveJob['phase']): boolean {
+  return phase === 'done' || phase === 'failed';
+}
+
+function summaryOf(record: JobRecord): JobSummary {
+  const { id, token, name, job, submittedMs, reducers, bytes } = record;
+  return {
+    ...{ id, token, name, job: jobText(job), state: 'active', submittedMs },
+    ...{ maps: mapCount(record), reduces: reducers, bytes },
+  };
+}

@@ -1,0 +1,184 @@
+/**
+ * The end of a job, as the log has it: one operation makes its result the result (or says why there is none), forgets what
+ * was to be done, and, when the output is keys, writes them. So nobody sees a part of an output, and no output twice.
+ *
+ * What attempts that do not count have left in the store is cleared afterwards, and again by the next coordinator if this
+ * one does not come to it.
+ */
+import { Buffer } from 'node:buffer';
+import { CorruptionError } from '../../lib/errors.ts';
+import type { ServiceCommand, ServiceHost } from '../../server/service.ts';
+import { PartReader } from '../parts.ts';
+import type { ActiveJob } from './active-job.ts';
+import { fromBase64 } from './active-job.ts';
+import {
+  chunkKey,
+  decodeRecord,
+  type EndedBy,
+  encodeRecord,
+  type JobEnd,
+  type JobId,
+  type JobIndex,
+  type JobOut,
+  type JobResult,
+  type JobSummary,
+  resultKey,
+  uploadsKey,
+} from './records.ts';
+import type { Reign } from './reign.ts';
+import { command, read } from './system-keys.ts';
+
+/** Of a result that becomes keys: it is one operation of the log. */
+export const KEYS_BYTES_MAX = 16 << 20;
+const PAIRS_PER_COMMAND = 500;
+const DELETES_AT_ONCE = 64;
+const SEPARATOR = Buffer.from(': ');
+const NEWLINE = Buffer.from('\n');
+
+export interface Ending {
+  readonly state: JobEnd;
+  readonly failure?: EndedBy;
+}
+
+/** Why the job's result cannot be kept, if so. */
+export function tooLarge(job: ActiveJob, resultBytesMax: number): EndedBy | undefined {
+  const isKeys = job.record.out.kind === 'keys';
+  const bytesMax = isKeys ? Math.min(KEYS_BYTES_MAX, resultBytesMax) : resultBytesMax;
+  const { resultBytes } = job;
+  if (resultBytes <= bytesMax) return undefined;
+  const limit = isKeys && bytesMax === KEYS_BYTES_MAX ? 'what can become keys at once' : 'mr-result-max';
+  return { message: `the result is over ${bytesMax} bytes, ${limit}`, deterministic: true };
+}
+
+/** Throws ReignLostError, and as `transact` does: then the job may be as it was. */
+export async function endJob(host: ServiceHost, reign: Reign, job: ActiveJob, ending: Ending): Promise<void> {
+  const { id, record } = job;
+  const isDone = ending.state === 'done';
+  const result = isDone ? job.result : undefined;
+  const commands: ServiceCommand[] = [];
+  if (result !== undefined && record.out.kind === 'keys') {
+    commands.push(...(await keyCommands(host, id, result, record.out)));
+  } else if (result !== undefined) {
+    commands.push(command('SET', resultKey(id), encodeRecord(result)));
+  }
+  const ended: Partial<JobSummary> = {
+    ...{ state: ending.state, endedMs: host.clock.wallMs(), unclean: true },
+    ...(isDone ? { counters: job.counters } : {}),
+    ...(ending.failure === undefined ? {} : { failure: ending.failure }),
+  };
+  await reign.change(changed(reign.index, id, ended), [...commands, ...reign.forget(id)]);
+}
+
+/** Clears what does not count of a job that has ended; all of it, when it was removed. Throws as `endJob` does. */
+export async function cleanJob(host: ServiceHost, reign: Reign, { id, state }: JobSummary): Promise<void> {
+  const kept = new Set<string>();
+  const stored = state === 'done' ? await read(host, 'GET', resultKey(id)) : null;
+  if (stored !== null) {
+    const { parts } = decodeRecord<JobResult>(stored as Uint8Array);
+    parts.forEach(([attempt], task) => {
+      kept.add(`${task} ${attempt}`);
+    });
+  }
+  const uploads = await read(host, 'GET', uploadsKey(id));
+  const lines =
+    uploads === null
+      ? []
+      : Buffer.from(uploads as Uint8Array)
+          .toString()
+          .split('\n');
+  for (const line of new Set(lines)) {
+    if (line === '' || kept.has(line)) continue;
+    const [task, attempt] = line.split(' ').map(Number) as [number, number];
+    await deleteChunks(reign, id, task, attempt);
+  }
+  const rest: ServiceCommand[] = state === 'removed' ? [command('DEL', uploadsKey(id), resultKey(id))] : [];
+  const index = state === 'removed' ? without(reign.index, id) : changed(reign.index, id, { unclean: false });
+  await reign.change(index, rest);
+}
+
+/** They come one after the other, so behind a gap there are none. */
+async function deleteChunks(reign: Reign, id: JobId, task: number, attempt: number): Promise<void> {
+  for (let first = 0; ; first += DELETES_AT_ONCE) {
+    const keys = Array.from({ length: DELETES_AT_ONCE }, (_, i) => chunkKey(id, task, attempt, first + i));
+    const [deleted] = await reign.write([command('DEL', ...keys)]);
+    if ((deleted as number) < DELETES_AT_ONCE) return;
+  }
+}
+
+export function changed(index: JobIndex, id: JobId, change: Partial<JobSummary>): JobIndex {
+  return { ...index, jobs: index.jobs.map((job) => (job.id === id ? { ...job, ...change } : job)) };
+}
+
+function without(index: JobIndex, id: JobId): JobIndex {
+  return { ...index, jobs: index.jobs.filter((job) => job.id !== id) };
+}
+
+/** A key for each key of the result: what its lines say behind `key: `. */
+async function keyCommands(
+  host: ServiceHost,
+  id: JobId,
+  result: JobResult,
+  out: JobOut & { kind: 'keys' },
+): Promise<ServiceCommand[]> {
+  const prefix = fromBase64(out.prefix);
+  const commands: ServiceCommand[] = [];
+  let pairs: Uint8Array[] = [];
+  const flush = (): void => {
+    if (pairs.length > 0) commands.push({ db: out.db, ...command('MSET', ...pairs) });
+    pairs = [];
+  };
+  for (const [task, [attempt, chunks]] of result.parts.entries()) {
+    for (const [key, value] of valuesOf(await partBytes(host, { id, task, attempt, chunks }))) {
+      pairs.push(Buffer.concat([prefix, key]), value);
+      if (pairs.length >= 2 * PAIRS_PER_COMMAND) flush();
+    }
+  }
+  flush();
+  return commands;
+}
+
+/** A part of the result, whole. */
+async function partBytes(
+  host: ServiceHost,
+  { id, task, attempt, chunks }: { id: JobId; task: number; attempt: number; chunks: number },
+): Promise<Buffer> {
+  const all: Uint8Array[] = [];
+  for (let chunk = 0; chunk < chunks; chunk++) {
+    const bytes = await read(host, 'GET', chunkKey(id, task, attempt, chunk));
+    if (!(bytes instanceof Uint8Array))
+      throw new CorruptionError(`a part of the result of job ${id} is gone`);
+    all.push(bytes);
+  }
+  return Buffer.concat(all);
+}
+
+/** Lines of one key come one after the other, and become one value. */
+function* valuesOf(part: Buffer): Generator<readonly [key: Buffer, value: Buffer]> {
+  const reader = new PartReader({
+    bytes: part.length,
+    read: (target, offset, length, position) => {
+      const piece = part.subarray(position, position + length);
+      target.set(piece, offset);
+      return piece.length;
+    },
+    close: () => {},
+  });
+  let key: Buffer | undefined;
+  let lines: Buffer[] = [];
+  const joined = () => Buffer.concat(lines.flatMap((line, i) => (i === 0 ? [line] : [NEWLINE, line])));
+  for (let row = reader.next(); row !== undefined; row = reader.next()) {
+    if (key === undefined || !key.equals(row.key)) {
+      if (key !== undefined) yield [key, joined()];
+      key = Buffer.from(row.key);
+      lines = [];
+    }
+    lines.push(behindKey(key, Buffer.from(row.line)));
+  }
+  if (key !== undefined) yield [key, joined()];
+}
+
+function behindKey(key: Buffer, line: Buffer): Buffer {
+  const head = key.length + SEPARATOR.length;
+  const hasHead = line.length >= head && line.subarray(0, key.length).equals(key);
+  return hasHead && line.subarray(key.length, head).equals(SEPARATOR) ? line.subarray(head) : line;
+}

@@ -1,0 +1,201 @@
+/**
+ * A server as a worker: has slots for attempts, asks the coordinator for orders (pull, as in the paper), carries them out,
+ * and tells what has come of them until it hears that this is known.
+ *
+ *   woken, an attempt has ended, or 250 ms while there are jobs --> report --> orders: start, abort, settled, active
+ *
+ * A server without jobs asks nobody anything. Whatever is lost on the way, a question or an answer, the next report says
+ * what this server really does, and the coordinator goes by that. What belongs to jobs that are not active any more (files,
+ * views, threads, ends that nobody asks for) is dropped when the coordinator has said so.
+ */
+import { Buffer } from 'node:buffer';
+import type { Timer } from '../../lib/env.ts';
+import { viewName } from './active-job.ts';
+import { nameOf } from './coordinator.ts';
+import {
+  type Answer,
+  type AttemptEnd,
+  decodeMessage,
+  type EndedAttempt,
+  encodeMessage,
+  type Order,
+  type Orders,
+  type Report,
+} from './messages.ts';
+import type { JobId } from './records.ts';
+import type { ShuffleSide } from './shuffle-side.ts';
+import { jobDirectory, Slot, type SlotOptions, secretBytes } from './slot.ts';
+
+export interface WorkerNodeOptions extends Omit<SlotOptions, 'onEnd'> {
+  readonly slots: number;
+  readonly shuffle: ShuffleSide;
+}
+
+interface ActiveJobHere {
+  readonly epoch: number;
+  readonly secret: string;
+}
+
+/** While there are jobs. */
+export const POLL_MS = 250;
+const RUN_BYTES = 8;
+
+export class WorkerNode {
+  readonly #options: WorkerNodeOptions;
+  readonly #slots: readonly Slot[];
+  readonly #run: string;
+  #seq = 0;
+  #ended: EndedAttempt[] = [];
+  #active: ReadonlyMap<JobId, ActiveJobHere> = new Map();
+  /** The largest that was ever active: a smaller one that is not active is over. */
+  #lastJob = 0;
+  /** It is not known whether there are jobs. */
+  #curious: boolean;
+  #asking = false;
+  /** Something has happened since it was asked. */
+  #again = false;
+  #timer: Timer | undefined;
+  #stopped = false;
+  /** Of attempts, since the server was started. */
+  readonly counts = { done: 0, failed: 0, unfetched: 0 };
+
+  constructor(options: WorkerNodeOptions) {
+    this.#options = options;
+    const onEnd = (order: Order, end: AttemptEnd | undefined) => this.#onEnd(order, end);
+    this.#slots = Array.from({ length: options.slots }, () => new Slot({ ...options, onEnd }));
+    this.#run = Buffer.from(options.host.random.bytes(RUN_BYTES)).toString('hex');
+    this.#curious = !options.shuffle.isSwept;
+    if (this.#curious) this.#askIn(POLL_MS);
+  }
+
+  get busy(): number {
+    return this.#slots.filter(({ running }) => running !== undefined).length;
+  }
+
+  /** There may be something to do. */
+  wake(): void {
+    this.#curious = true;
+    this.#ask();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#timer?.cancel();
+    for (const slot of this.#slots) slot.close();
+  }
+
+  get #hasInterest(): boolean {
+    return this.#curious || this.#active.size > 0 || this.#ended.length > 0 || this.busy > 0;
+  }
+
+  // Asking
+
+  #askIn(delayMs: number): void {
+    this.#timer?.cancel();
+    if (this.#stopped) return;
+    this.#timer = this.#options.host.clock.after(delayMs, () => this.#ask());
+  }
+
+  #ask(): void {
+    if (this.#stopped) return;
+    if (this.#asking) {
+      this.#again = true;
+      return;
+    }
+    const { host } = this.#options;
+    const { leader } = host;
+    if (leader === 0) return this.#askIn(POLL_MS);
+    this.#asking = true;
+    this.#again = false;
+    this.#timer?.cancel();
+    host.call(leader, encodeMessage({ ask: 'next', report: this.#report() }), (payload) => {
+      this.#asking = false;
+      if (this.#stopped) return;
+      const answer = payload === undefined ? undefined : decodeMessage<Answer>(payload);
+      if (answer?.answer === 'orders') this.#obey(answer);
+      if (this.#again) this.#ask();
+      else if (this.#hasInterest) this.#askIn(POLL_MS);
+    });
+  }
+
+  #report(): Report {
+    const { host, shuffle, slots } = this.#options;
+    const running = this.#slots.flatMap((slot) => slot.running ?? []);
+    return {
+      ...{ run: this.#run, seq: ++this.#seq, free: slots - running.length, running, ended: this.#ended },
+      shuffle: { host: host.self.host, port: shuffle.port },
+      ...{ views: host.views, threads: slots },
+    };
+  }
+
+  // Orders
+
+  #obey({ start, abort, settled, active }: Orders): void {
+    this.#curious = false;
+    this.#setActive(active);
+    const over = new Set(settled.map(nameOf));
+    this.#ended = this.#ended.filter((ended) => !over.has(nameOf(ended)));
+    const unwanted = new Set(abort.map(nameOf));
+    for (const slot of this.#slots) {
+      if (slot.running !== undefined && unwanted.has(nameOf(slot.running))) {
+        slot.abort();
+        this.#again = true;
+      }
+    }
+    for (const order of start) this.#slotFor(order)?.start(order);
+  }
+
+  /** A free one that has the job's thread, or no thread, or any; undefined: the next report will tell that there is none. */
+  #slotFor(order: Order): Slot | undefined {
+    const free = this.#slots.filter(({ running }) => running === undefined);
+    const name = jobDirectory(order);
+    return free.find(({ job }) => job === name) ?? free.find(({ job }) => job === undefined) ?? free[0];
+  }
+
+  #onEnd(order: Order, end: AttemptEnd | undefined): void {
+    if (this.#stopped) return;
+    if (end !== undefined) {
+      this.counts[end.end]++;
+      if (end.end === 'failed') {
+        const { job, phase, task } = order;
+        this.#options.host.log.verbose('a task has failed', {
+          job,
+          phase,
+          task,
+          reason: end.failure.message,
+        });
+      }
+      const { job, epoch, phase, task, attempt } = order;
+      this.#ended.push({ job, epoch, phase, task, attempt, ...end });
+    }
+    this.#ask();
+  }
+
+  // What is active
+
+  #setActive(active: Orders['active']): void {
+    const { shuffle, host } = this.#options;
+    this.#active = new Map(active.map(([job, epoch, secret]) => [job, { epoch, secret }]));
+    this.#lastJob = Math.max(this.#lastJob, ...this.#active.keys());
+    const names = new Map(
+      active.map(([job, epoch, secret]) => [jobDirectory({ job, epoch }), secretBytes(secret)]),
+    );
+    for (const slot of this.#slots) {
+      if (slot.job !== undefined && !names.has(slot.job)) slot.close();
+    }
+    this.#ended = this.#ended.filter(({ job, epoch }) => this.#active.get(job)?.epoch === epoch);
+    for (const view of host.views) if (this.#isOver(view)) host.release(view);
+    shuffle.serve(names);
+  }
+
+  /** A view may be there before its job is. */
+  #isOver(view: string): boolean {
+    const [, job, epoch] = VIEW.exec(view) ?? [];
+    if (job === undefined) return false;
+    const active = this.#active.get(Number(job));
+    if (active === undefined) return Number(job) <= this.#lastJob;
+    return Number(epoch) < active.epoch;
+  }
+}
+
+const VIEW = new RegExp(`^${viewName(0, 0).replaceAll('0', '(\\d+)')}$`);
