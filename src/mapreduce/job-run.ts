@@ -10,7 +10,7 @@ import { findInputs, type InputFile } from './inputs.ts';
 import { type JobOutcome, type JobProgress, LocalJob } from './local.ts';
 import type { JobFailure } from './master.ts';
 import { type OutputOrder, type WriteBlock, writeOutput } from './output.ts';
-import { checkDirectory, commitDirectory } from './output-directory.ts';
+import { checkDirectory, commitDirectory, successText } from './output-directory.ts';
 import { SequentialJob } from './sequential-job.ts';
 import { planSplits } from './splits.ts';
 import type { Counters, JobName, JobSpec, Split, TaskFailure } from './tasks.ts';
@@ -189,14 +189,13 @@ export class JobRun {
         !this.#cancelled && (await write(block)) && !this.#cancelled;
       return writeOutput(parts, output, { files, write: writeOn });
     }
-    const name = job.kind === 'builtin' ? job.name : job.path;
-    const success = `${JSON.stringify({ job: name, reduces: parts.length, counters })}\n`;
+    const success = successText(job, parts.length, counters);
     commitDirectory({ path: output.path, force: output.force, parts, success }, temporary, files);
   }
 }
 
 /** What is wrong with the files that the user has named is a mistake of usage. */
-function beforeWork<T>(look: () => T): T {
+export function beforeWork<T>(look: () => T): T {
   try {
     return look();
   } catch (error) {
@@ -205,7 +204,7 @@ function beforeWork<T>(look: () => T): T {
   }
 }
 
-function isGzip(path: string, files: BulkFiles): boolean {
+export function isGzip(path: string, files: BulkFiles): boolean {
   const reader = files.open(path);
   try {
     const start = new Uint8Array(GZIP_MAGIC.length);

@@ -7,6 +7,7 @@
  */
 import type { BulkFiles } from '../lib/bulk.ts';
 import { ConfigError } from '../lib/errors.ts';
+import type { Counters, JobName } from './tasks.ts';
 
 const PART_DIGITS = 5;
 
@@ -29,6 +30,13 @@ export interface DirectoryOutput {
   readonly parts: readonly string[];
   /** What `_SUCCESS` holds. */
   readonly success: string;
+}
+
+/** For `success`: the same wherever the job was done. */
+export function successText(job: JobName, reduces: number, counters: Counters): string {
+  const name = job.kind === 'builtin' ? job.name : job.path;
+  const sorted = Object.fromEntries(Object.entries(counters).sort(([a], [b]) => (a < b ? -1 : 1)));
+  return `${JSON.stringify({ job: name, reduces, counters: sorted })}\n`;
 }
 
 /** `temporary`: a directory of this job alone, on the same file system. Throws BulkFileError, ConfigError. */

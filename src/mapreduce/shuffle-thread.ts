@@ -56,6 +56,7 @@ export function runShuffleThread(side: WorkerSide, files: BulkFiles, open: OpenB
     const { jobs } = message as ToShuffle;
     server.serve(jobs);
     sweep(root, new Set(jobs.map(([job]) => job)), { files, log });
+    if (server.servedBytes > 0) post({ kind: 'served', bytes: server.servedBytes });
     post({ kind: 'swept', jobs: jobs.length });
   });
   server.listen(listen).then(

@@ -10,7 +10,14 @@ import { DEFAULT_LIMITS, type RaftLimits } from '../../src/raft/limits.ts';
 import type { NodeId } from '../../src/raft/types.ts';
 import { type CheckpointLimits, DEFAULT_CHECKPOINTS } from '../../src/server/checkpointer.ts';
 import { PeerLinks } from '../../src/server/peer-links.ts';
-import { decodePeerMessage, encodePeerMessage, type PeerMessage } from '../../src/server/peer-message.ts';
+import {
+  decodePeerMessage,
+  encodePeerMessage,
+  isServiceMessage,
+  type PeerMessage,
+  type PeerTransport,
+  type ServiceMessage,
+} from '../../src/server/peer-message.ts';
 import { Replica } from '../../src/server/replica.ts';
 import { type ClockFaults, SimClock } from './clock.ts';
 import { type DiskFaults, GOOD_DISK, SimDisk } from './disk.ts';
@@ -37,8 +44,21 @@ export interface ClusterOptions {
    * simulated connections. Partitions and delays are the same for both.
    */
   readonly links?: 'packets' | 'streams';
+  /** What runs beside the store in every life of every server, as soon as it has a replica. */
+  readonly startService?: (server: SimServer, world: ServiceSurroundings) => SimService;
   /** Every line a server logs, for a replay. */
   readonly trace?: (line: string) => void;
+}
+
+export interface ServiceSurroundings {
+  readonly env: Env;
+  readonly life: Life;
+  readonly replica: Replica;
+  readonly transport: PeerTransport;
+}
+
+export interface SimService {
+  receive(from: NodeId, message: ServiceMessage): void;
 }
 
 /** Small bounds, so that windows fill, segments change and memory overflows all the time. */
@@ -65,6 +85,7 @@ export class SimServer {
   replica: Replica | undefined;
   /** With streams, while it is up. */
   links: PeerLinks | undefined;
+  #service: SimService | undefined;
   /** Why it ended by itself, if it did. */
   fatal: Error | undefined;
   /** A newcomer knows nobody. */
@@ -148,6 +169,8 @@ export class SimServer {
     }).then((replica) => {
       if (!life.alive) return;
       this.replica = replica;
+      const transport: PeerTransport = { send: (to, messages) => this.#send(to, messages) };
+      this.#service = options.startService?.(this, { env, life, replica, transport });
       if (this.links !== undefined) return this.links.start();
       network.attach(this.id, (from, packet) => this.#receive(life, from, packet));
       this.#cluster.simStreams.attach(this.id, {
@@ -166,6 +189,7 @@ export class SimServer {
     this.life = undefined;
     this.replica = undefined;
     this.links = undefined;
+    this.#service = undefined;
     this.#cluster.network.attach(this.id, undefined);
     this.#cluster.simStreams.attach(this.id, undefined);
     this.#cluster.simStreams.breakAll(this.id);
@@ -183,7 +207,7 @@ export class SimServer {
       peers: new Map(ids.map((id) => [id, { name: `n${id}`, address: peerAddress(id) }])),
       onMessages: (from, messages) => {
         assert(life.alive && !life.paused, 'messages come to a process that runs', this.id);
-        this.replica?.receive(from, messages);
+        this.#hand(from, messages);
       },
       onUnreachable: (peer) => this.replica?.peerUnreachable(peer),
       onStream: (stream) => this.replica!.snapshots.accept(stream),
@@ -206,10 +230,18 @@ export class SimServer {
       const reader = new ByteReader(packet);
       const messages: PeerMessage[] = [];
       while (reader.remaining > 0) messages.push(decodePeerMessage(reader));
-      this.replica?.receive(from, messages);
+      this.#hand(from, messages);
     };
     if (life.paused) life.held.push(deliver);
     else this.guard(deliver);
+  }
+
+  #hand(from: NodeId, messages: readonly PeerMessage[]): void {
+    this.replica?.receive(
+      from,
+      messages.filter((message) => !isServiceMessage(message)),
+    );
+    for (const message of messages.filter(isServiceMessage)) this.#service?.receive(from, message);
   }
 
   /** An error that escapes is what ends a real process. */

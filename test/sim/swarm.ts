@@ -70,7 +70,7 @@ export async function runSeed(seed: number, trace?: (line: string) => void): Pro
 }
 
 /** Also of a promise that nobody waits for: a real process ends by that. */
-async function failureOf(run: () => Promise<void>): Promise<string | undefined> {
+export async function failureOf(run: () => Promise<void>): Promise<string | undefined> {
   const describe = (error: unknown) =>
     error instanceof Error ? (error.stack ?? error.message) : String(error);
   let escaped: string | undefined;

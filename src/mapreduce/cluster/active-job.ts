@@ -43,6 +43,8 @@ export class ActiveJob {
   readonly #failuresOf = new Map<number, number>();
   /** Of a server that is alive: the tasks that could not fetch from it. */
   readonly #complaints = new Map<number, Set<number>>();
+  /** Attempts of reduce tasks that were told of map outputs which have been lost since. */
+  readonly #outdated = new Set<number>();
   /** Of attempts under way. */
   readonly #bytes = new Map<number, number>();
   failedAttempts = 0;
@@ -143,11 +145,15 @@ export class ActiveJob {
           if (this.#master.doneOf('map', task) !== undefined) this.#mapBytesDone -= this.#inputBytes(task);
         }
         this.#master.mapLost(fact.tasks);
+        for (const { phase, attempt } of this.#master.running) {
+          if (phase === 'reduce') this.#outdated.add(attempt);
+        }
         return [];
       case 'epoch':
         this.#epoch = fact.epoch;
         this.#master = this.#newMaster();
         this.#pending.clear();
+        this.#outdated.clear();
         this.#mapBytesDone = 0;
         this.viewMissingSinceMs = undefined;
         return [];
@@ -244,6 +250,11 @@ export class ActiveJob {
     return this.#master.adopt(assignment, node, nowMs);
   }
 
+  /** What it was told to fetch is lost: another attempt, with other sources, will be sooner. */
+  isOutdated(attempt: number): boolean {
+    return this.#outdated.has(attempt);
+  }
+
   runningOn(node: number): readonly Assignment[] {
     return this.#master.running.filter(({ worker }) => worker === node);
   }
@@ -251,6 +262,7 @@ export class ActiveJob {
   /** Through no fault of the task. */
   lost(attempt: number): void {
     this.#bytes.delete(attempt);
+    this.#outdated.delete(attempt);
     this.#master.lost(attempt);
   }
 

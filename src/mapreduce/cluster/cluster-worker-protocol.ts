@@ -6,7 +6,8 @@
  *                      records   one over stored keys: block after block follows, each when the one before is taken
  *                      reduce    a reduce task: first its input is fetched
  *                      read      a piece of a part, to be brought into the store
- *   from the worker    taken, unfetched, piece
+ *   from the worker    fetched   all the input of the reduce task is here
+ *                      taken, unfetched, piece
  */
 
 import type { BulkTls } from '../../lib/bulk-network.ts';
@@ -49,7 +50,7 @@ export type ToClusterWorker =
 
 export type FromClusterWorker =
   | FromWorker
-  | { readonly kind: 'taken'; readonly attempt: number }
+  | { readonly kind: 'taken' | 'fetched'; readonly attempt: number }
   | {
       readonly kind: 'unfetched';
       readonly attempt: number;

@@ -156,6 +156,7 @@ class ClusterWorker {
     );
     try {
       const sources = await fetch.fetched;
+      post({ kind: 'fetched', attempt });
       this.#run({ phase: 'reduce', task, attempt, files: sources });
     } catch (error) {
       const failed = error instanceof FetchFailed ? error : fetch.blame(error);

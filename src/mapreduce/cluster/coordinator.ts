@@ -166,8 +166,14 @@ export class Coordinator {
       const job = this.#jobOf(running);
       const isWanted =
         job !== undefined && (job.isRunning(running.attempt) || job.adopt(running, node, nowMs));
-      if (isWanted) job.noteBytes(running.attempt, running.bytes);
-      else aborted.push(idOf(running));
+      if (isWanted && running.fetching === true && job.isOutdated(running.attempt)) {
+        job.lost(running.attempt);
+        aborted.push(idOf(running));
+      } else if (isWanted) {
+        job.noteBytes(running.attempt, running.bytes);
+      } else {
+        aborted.push(idOf(running));
+      }
     }
     return aborted;
   }

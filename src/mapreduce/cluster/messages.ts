@@ -21,6 +21,8 @@ export interface AttemptId {
 export interface RunningAttempt extends AttemptId {
   /** Of its input, so far. */
   readonly bytes: number;
+  /** Of a reduce task: it does not yet have all its input. */
+  readonly fetching?: boolean;
 }
 
 /** What has come of an attempt. */

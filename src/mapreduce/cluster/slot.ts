@@ -46,6 +46,7 @@ interface Run {
   readonly order: Order;
   readonly silence: Silence;
   bytes: number;
+  fetching: boolean;
   /** Of a reduce task that is done: who waits for a piece of its part. */
   onPiece: ((bytes: Uint8Array) => void) | undefined;
   /** In the view, behind the last block. */
@@ -69,8 +70,9 @@ export class Slot {
   get running(): RunningAttempt | undefined {
     const run = this.#run;
     if (run === undefined) return undefined;
-    const { job, epoch, phase, task, attempt } = run.order;
-    return { job, epoch, phase, task, attempt, bytes: run.bytes };
+    const { order, bytes, fetching } = run;
+    const { job, epoch, phase, task, attempt } = order;
+    return { job, epoch, phase, task, attempt, bytes, ...(fetching ? { fetching } : {}) };
   }
 
   /** Of the job whose thread it holds. */
@@ -84,7 +86,8 @@ export class Slot {
       this.#dropThread();
       this.#fail(`a worker has not moved for ${SILENT_MS_MAX / 1000} s`);
     });
-    this.#run = { order, silence, bytes: 0, onPiece: undefined, after: undefined };
+    const fetching = order.phase === 'reduce';
+    this.#run = { order, silence, bytes: 0, fetching, onPiece: undefined, after: undefined };
     const name = jobDirectory(order);
     if (this.#worker?.job !== name) {
       this.#dropThread();
@@ -155,6 +158,9 @@ export class Slot {
     switch (message.kind) {
       case 'progress':
         run.bytes = run.order.phase === 'map' ? message.bytes : 0;
+        return;
+      case 'fetched':
+        run.fetching = false;
         return;
       case 'taken':
         return this.#nextBlock(run);
