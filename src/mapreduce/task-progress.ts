@@ -2,6 +2,10 @@
 import type { TaskContext } from './jobs/byte-job.ts';
 import type { Counters, JobSpec, Task } from './tasks.ts';
 
+/** Counters travel with every task that is done. */
+const COUNTERS_MAX = 100;
+const NAME_LENGTH_MAX = 100;
+
 export class TaskProgress implements TaskContext {
   readonly task: number;
   readonly attempt: number;
@@ -21,8 +25,17 @@ export class TaskProgress implements TaskContext {
     return Object.fromEntries(this.#counters);
   }
 
+  /** Throws RangeError where a job invents too many names. */
   count(name: string, by = 1): void {
+    if (!this.#counters.has(name)) this.#checkNew(name);
     this.#counters.set(name, (this.#counters.get(name) ?? 0) + by);
+  }
+
+  #checkNew(name: string): void {
+    if (name.length > NAME_LENGTH_MAX)
+      throw new RangeError(`a counter's name has ${NAME_LENGTH_MAX} characters at most`);
+    if (this.#counters.size >= COUNTERS_MAX)
+      throw new RangeError(`a task has ${COUNTERS_MAX} counters at most`);
   }
 
   alive(): void {

@@ -76,6 +76,17 @@ export function viaTasks(
   return { ...outputOf(parts, files), counters: Object.fromEntries(counters), left };
 }
 
+/** The output, as bytes one by one, of a job on stored records. */
+export function viaStored({ tasks: job }: Pick<TestJob, 'tasks'>, records: Buffer): string {
+  const files = new MemoryFiles();
+  files.put('/records', records);
+  const situation = { spec: specOf({}), job, files, report: () => {} };
+  const split: Split = { kind: 'records', path: '/records', fileBytes: records.length };
+  const map = runTask(situation, { phase: 'map', task: 0, attempt: 1, split });
+  const part = runTask(situation, { phase: 'reduce', task: 0, attempt: 2, files: [map.file] });
+  return outputOf([part.file], files).bytes.toString('latin1');
+}
+
 export function viaSequential(
   { meaning }: Pick<TestJob, 'meaning'>,
   input: TestInput,

@@ -33,7 +33,7 @@ test('a file that has changed since the job began is not read, and never will be
   files.put('a.txt', Buffer.from('one 222'));
   expect(failure(() => map(files, split))).toEqual({
     message: 'a.txt has changed since the job began',
-    ...{ file: 'a.txt', deterministic: true },
+    ...{ file: 'a.txt', deterministic: true, local: true },
   });
   files.remove('a.txt');
   expect(failure(() => map(files, split)).message).toBe('a.txt is gone since the job began');

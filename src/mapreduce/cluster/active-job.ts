@@ -19,6 +19,8 @@ export interface ClusterDone extends TaskDone {
   readonly node: number;
   /** Of a part of the result. */
   readonly chunks: number;
+  /** Of a map task over stored keys. */
+  readonly inputBytes: number;
 }
 
 /** Attempts of one coordinator and job: numbers are never used twice, by no coordinator. */
@@ -28,6 +30,8 @@ const NODE_FAILURES_MAX = 3;
 /** Servers that cannot fetch from one which is alive, until it is taken for lost. */
 const COMPLAINTS_MAX = 2;
 const SLOTS = 16_384;
+/** Of a job: the list of all jobs has them. */
+const COUNTERS_MAX = 100;
 
 export class ActiveJob {
   readonly record: JobRecord;
@@ -51,6 +55,8 @@ export class ActiveJob {
   #mapBytesDone = 0;
   /** Since when no server has the view that is needed. */
   viewMissingSinceMs: number | undefined;
+  /** A server has had the view of this epoch. */
+  viewSeen = false;
   state: 'running' | 'ending' = 'running';
 
   constructor(record: JobRecord, recordVersion: number, reign: number) {
@@ -76,8 +82,14 @@ export class ActiveJob {
     return this.#master.failure;
   }
 
+  /** Of so many names at most. */
   get counters(): Counters {
-    return this.#master.counters;
+    const all = Object.entries(this.#master.counters).sort(([a], [b]) => (a < b ? -1 : 1));
+    if (all.length <= COUNTERS_MAX) return Object.fromEntries(all);
+    return Object.fromEntries([
+      ...all.slice(0, COUNTERS_MAX),
+      ['counters left out', all.length - COUNTERS_MAX],
+    ]);
   }
 
   /** The view that its map tasks read; undefined when it reads files. */
@@ -121,7 +133,7 @@ export class ActiveJob {
     return {
       phase: phase === 'done' ? 'commit' : phase === 'failed' || !begun ? 'queued' : phase,
       ...{ maps, reduces, failedAttempts: this.failedAttempts, epoch: this.#epoch },
-      bytes: { done: this.#bytesDone, of: this.record.bytes },
+      bytes: { done: this.bytesDone, of: this.record.bytes },
     };
   }
 
@@ -135,7 +147,8 @@ export class ActiveJob {
         const { fact: phase, task, attempt, node, bytes, counters } = fact;
         this.#pending.delete(taskName(phase, task));
         const chunks = fact.fact === 'reduce' ? fact.chunks : 0;
-        const done = { attempt, node, bytes, counters, chunks, file: '' };
+        const inputBytes = fact.fact === 'map' ? fact.inputBytes : 0;
+        const done = { attempt, node, bytes, counters, chunks, inputBytes, file: '' };
         const { counts, abort } = this.#master.settle({ phase, task, attempt }, done, nowMs);
         if (counts && phase === 'map') this.#mapBytesDone += this.#inputBytes(task);
         return abort;
@@ -156,6 +169,7 @@ export class ActiveJob {
         this.#outdated.clear();
         this.#mapBytesDone = 0;
         this.viewMissingSinceMs = undefined;
+        this.viewSeen = false;
         return [];
     }
   }
@@ -290,17 +304,20 @@ export class ActiveJob {
     });
   }
 
+  /** Of a map task that is done. */
   #inputBytes(task: number): number {
     const { input } = this.record;
-    return input.kind === 'files' ? splitBytesOf(input.splits[task]!) : 0;
+    if (input.kind === 'files') return splitBytesOf(input.splits[task]!);
+    return this.#master.doneOf('map', task)?.inputBytes ?? 0;
   }
 
-  get #bytesDone(): number {
+  /** Of the input. */
+  get bytesDone(): number {
     let sum = this.#mapBytesDone;
     for (const { attempt, phase } of this.#master.running) {
       if (phase === 'map') sum += this.#bytes.get(attempt) ?? 0;
     }
-    return Math.min(sum, this.record.bytes);
+    return this.record.input.kind === 'files' ? Math.min(sum, this.record.bytes) : sum;
   }
 
   #newMaster(): Master<ClusterDone> {

@@ -25,6 +25,7 @@ import {
   type JobSummary,
   jobText,
   mapCount,
+  NO_JOBS,
 } from './records.ts';
 import { Reign } from './reign.ts';
 import { read } from './system-keys.ts';
@@ -50,6 +51,7 @@ const ENDED_MAX = 100;
 const EPOCHS_MAX = 5;
 const SECRET_BYTES = 32;
 const NOT_COORDINATOR: Answer = { answer: 'not-coordinator' };
+const NOTHING_TO_DO: Answer = { answer: 'orders', start: [], abort: [], settled: [], active: [] };
 
 export class Coordination {
   readonly #host: ServiceHost;
@@ -58,6 +60,8 @@ export class Coordination {
   #taking: Promise<Office | undefined> | undefined;
   /** In this term it was looked whether there is anything to do. */
   #lookedTerm = -1;
+  /** In this term there was nothing to do when it was looked. */
+  #idleTerm = -1;
   #notBeforeMs = 0;
   #timer: Timer | undefined;
   /** Writes go one after the other. */
@@ -89,7 +93,7 @@ export class Coordination {
 
   async answer(from: number, question: Question): Promise<Answer> {
     const office = await this.#inOffice(question.ask !== 'next');
-    if (office === undefined || this.#stopped) return NOT_COORDINATOR;
+    if (office === undefined || this.#stopped) return this.#withoutOffice(question);
     try {
       switch (question.ask) {
         case 'next':
@@ -111,6 +115,12 @@ export class Coordination {
     }
   }
 
+  /** Servers that still think of jobs learn that there are none. */
+  #withoutOffice({ ask }: Question): Answer {
+    const isIdle = this.#leads && this.#idleTerm === this.#host.term && this.#taking === undefined;
+    return ask === 'next' && isIdle ? NOTHING_TO_DO : NOT_COORDINATOR;
+  }
+
   // Office
 
   get #leads(): boolean {
@@ -121,6 +131,7 @@ export class Coordination {
   async #inOffice(take: boolean): Promise<Office | undefined> {
     if (!this.#leads) return undefined;
     if (this.#office !== undefined || (!take && this.#taking === undefined)) return this.#office;
+    this.#idleTerm = -1;
     this.#taking ??= this.#take().finally(() => {
       this.#taking = undefined;
     });
@@ -193,12 +204,13 @@ export class Coordination {
     this.#lookedTerm = term;
     read(this.#host, 'GET', JOBS_KEY).then(
       (bytes) => {
-        if (bytes === null || this.#stopped) return;
-        const { jobs } = decodeRecord<JobIndex>(bytes as Uint8Array);
+        if (this.#stopped) return;
+        const { jobs } = bytes === null ? NO_JOBS : decodeRecord<JobIndex>(bytes as Uint8Array);
         const hasWork = jobs.some(
           ({ state, unclean }) => state === 'active' || state === 'removed' || unclean,
         );
         if (hasWork) void this.#inOffice(true);
+        else this.#idleTerm = term;
       },
       (error: unknown) => this.#failed(this.#office, error),
     );
@@ -218,7 +230,8 @@ export class Coordination {
   #next({ coordinator, ...office }: Office, from: number, report: Report): Answer {
     const orders = coordinator.heard(from, report, this.#host.clock.monotonicMs());
     this.#pump({ coordinator, ...office });
-    if (orders === undefined) return { answer: 'orders', start: [], abort: [], settled: [], active: [] };
+    // Out of order: it is not known what holds.
+    if (orders === undefined) return NOT_COORDINATOR;
     return { answer: 'orders', ...orders };
   }
 
@@ -318,10 +331,18 @@ export class Coordination {
         coordinator.apply(facts, clock.monotonicMs());
         this.#wake(coordinator.idle);
       }
-      const over = coordinator.jobs.filter(({ phase, state }) => state === 'running' && isOver(phase));
+      const over = coordinator.jobs.filter((job) => job.state === 'running' && this.#isOver(job));
       for (const job of over) await this.#over(office, job);
       if (facts.length === 0 && over.length === 0) return NOT_COORDINATOR;
     }
+  }
+
+  /** Also when it could not keep what it has so far. */
+  #isOver(job: ActiveJob): boolean {
+    const { phase } = job;
+    return (
+      phase === 'done' || phase === 'failed' || tooLarge(job, this.#options.resultBytesMax()) !== undefined
+    );
   }
 
   async #over(office: Office, job: ActiveJob): Promise<void> {
@@ -356,6 +377,8 @@ export class Coordination {
     job.viewMissingSinceMs = undefined;
     const epoch = job.epoch + 1;
     const renew = async (): Promise<Answer> => {
+      // It may have come to its end meanwhile.
+      if (office.coordinator.job(job.id) !== job || job.state !== 'running') return NOT_COORDINATOR;
       if (epoch > EPOCHS_MAX) {
         const message = `the servers have lost their view of the keys ${EPOCHS_MAX} times`;
         await this.#end(office, job, { state: 'failed', failure: { message, deterministic: false } });
@@ -405,10 +428,6 @@ export class Coordination {
     const payload = encodeMessage({ ask: 'wake' });
     for (const member of members) this.#host.call(member, payload, () => {});
   }
-}
-
-function isOver(phase: ActiveJob['phase']): boolean {
-  return phase === 'done' || phase === 'failed';
 }
 
 function summaryOf(record: JobRecord): JobSummary {

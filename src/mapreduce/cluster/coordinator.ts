@@ -35,16 +35,18 @@ interface Server {
 export const LEASE_MS = 3000;
 /** A new coordinator gives those that it has not heard of at all somewhat longer. */
 const FIRST_LEASE_MS = 2 * LEASE_MS;
-/** Without a server that has the view, for so long. */
+/** Without a server that has the view any more, for so long; or at all: it comes when a checkpoint is written. */
 const VIEW_MISSING_MS_MAX = 5000;
-/** In one answer, which has a limit: of the orders but the last. */
+const VIEW_COMING_MS_MAX = 30_000;
+/** In one answer, which has a limit; sources of the orders but the last. */
+const ORDERS_MAX = 16;
 const SOURCES_MAX = 20_000;
 /** Ticks that come so much late: this process stood still, and heard nobody. */
 const LATE_MS = 1000;
 
 export class Coordinator {
   readonly #reign: number;
-  readonly #beganMs: number;
+  #beganMs: number;
   readonly #jobs = new Map<JobId, ActiveJob>();
   readonly #servers = new Map<number, Server>();
   /** Not yet handed to the log. */
@@ -79,14 +81,6 @@ export class Coordinator {
   remove(id: JobId): void {
     this.#jobs.delete(id);
     this.#facts = this.#facts.filter(({ job }) => job !== id);
-  }
-
-  /** Threads of the servers that are alive. */
-  get threads(): number {
-    return [...this.#servers.values()].reduce(
-      (sum, { report, lost }) => sum + (lost ? 0 : (report?.threads ?? 0)),
-      0,
-    );
   }
 
   /** Members that have not been heard of lately, and are to be asked for a report. */
@@ -143,10 +137,11 @@ export class Coordinator {
         if (settled === 'done') job.lost(attempt);
         if (settled !== undefined) return settled === 'done';
         job.pending(phase, task, attempt);
+        const { inputBytes, chunks } = ended;
         const { bytes, counters } = ended.done;
         const common = { task, attempt, node, bytes, counters };
         const fact: Fact =
-          phase === 'map' ? { fact: 'map', ...common } : { fact: 'reduce', ...common, chunks: ended.chunks };
+          phase === 'map' ? { fact: 'map', ...common, inputBytes } : { fact: 'reduce', ...common, chunks };
         this.#facts.push({ job: job.id, fact });
         return false;
       }
@@ -184,7 +179,7 @@ export class Coordinator {
     for (const job of this.#jobs.values()) {
       const hasView = isReadable(job, views);
       const others = this.#aliveBut(node, nowMs).filter((other) => isReadable(job, this.#viewsOf(other)));
-      while (orders.length < free && sources < SOURCES_MAX) {
+      while (orders.length < Math.min(free, ORDERS_MAX) && sources < SOURCES_MAX) {
         const assignment = job.next(node, nowMs, { others, hasView });
         if (assignment === undefined) break;
         const order = this.#orderOf(job, assignment);
@@ -213,7 +208,10 @@ export class Coordinator {
   tick(nowMs: number): void {
     const lateMs = nowMs - this.#tickedMs;
     this.#tickedMs = nowMs;
-    if (lateMs > LATE_MS) for (const server of this.#servers.values()) server.heardMs += lateMs;
+    if (lateMs > LATE_MS) {
+      this.#beganMs += lateMs;
+      for (const server of this.#servers.values()) server.heardMs += lateMs;
+    }
     for (const [node, server] of this.#servers) {
       if (server.lost || this.#isAlive(node, nowMs)) continue;
       server.lost = true;
@@ -237,9 +235,10 @@ export class Coordinator {
       const has = [...this.#servers].some(
         ([node, { report }]) => this.#isAlive(node, nowMs) && report?.views.includes(view) === true,
       );
-      if (has) job.viewMissingSinceMs = undefined;
-      else job.viewMissingSinceMs ??= nowMs;
-      return job.viewMissingSinceMs !== undefined && nowMs - job.viewMissingSinceMs > VIEW_MISSING_MS_MAX;
+      if (has) job.viewSeen = true;
+      job.viewMissingSinceMs = has ? undefined : (job.viewMissingSinceMs ?? nowMs);
+      const patienceMs = job.viewSeen ? VIEW_MISSING_MS_MAX : VIEW_COMING_MS_MAX;
+      return job.viewMissingSinceMs !== undefined && nowMs - job.viewMissingSinceMs > patienceMs;
     });
   }
 

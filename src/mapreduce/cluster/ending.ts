@@ -28,8 +28,14 @@ import {
 import type { Reign } from './reign.ts';
 import { command, read } from './system-keys.ts';
 
-/** Of a result that becomes keys: it is one operation of the log. */
-export const KEYS_BYTES_MAX = 16 << 20;
+/** Of a result that becomes keys: it is one operation of the log, with the prefix for each of them. */
+const KEYS_BYTES_MAX = 16 << 20;
+/** What a pair takes in the log besides. */
+const PAIR_BYTES = 8;
+const TOO_MANY_KEYS: EndedBy = {
+  message: `the result is over ${KEYS_BYTES_MAX} bytes, too much to become keys at once: use OUT STORE`,
+  deterministic: true,
+};
 const PAIRS_PER_COMMAND = 500;
 const DELETES_AT_ONCE = 64;
 const SEPARATOR = Buffer.from(': ');
@@ -46,8 +52,8 @@ export function tooLarge(job: ActiveJob, resultBytesMax: number): EndedBy | unde
   const bytesMax = isKeys ? Math.min(KEYS_BYTES_MAX, resultBytesMax) : resultBytesMax;
   const { resultBytes } = job;
   if (resultBytes <= bytesMax) return undefined;
-  const limit = isKeys && bytesMax === KEYS_BYTES_MAX ? 'what can become keys at once' : 'mr-result-max';
-  return { message: `the result is over ${bytesMax} bytes, ${limit}`, deterministic: true };
+  if (bytesMax < resultBytesMax) return TOO_MANY_KEYS;
+  return { message: `the result is over ${bytesMax} bytes (mr-result-max)`, deterministic: true };
 }
 
 /** Throws ReignLostError, and as `transact` does: then the job may be as it was. */
@@ -57,12 +63,15 @@ export async function endJob(host: ServiceHost, reign: Reign, job: ActiveJob, en
   const result = isDone ? job.result : undefined;
   const commands: ServiceCommand[] = [];
   if (result !== undefined && record.out.kind === 'keys') {
-    commands.push(...(await keyCommands(host, id, result, record.out)));
+    const keys = await keyCommands(host, id, result, record.out);
+    if (keys === undefined) return endJob(host, reign, job, { state: 'failed', failure: TOO_MANY_KEYS });
+    commands.push(...keys);
   } else if (result !== undefined) {
     commands.push(command('SET', resultKey(id), encodeRecord(result)));
   }
   const ended: Partial<JobSummary> = {
     ...{ state: ending.state, endedMs: host.clock.wallMs(), unclean: true },
+    ...(record.input.kind === 'keys' ? { bytes: job.bytesDone } : {}),
     ...(isDone ? { counters: job.counters } : {}),
     ...(ending.failure === undefined ? {} : { failure: ending.failure }),
   };
@@ -113,16 +122,17 @@ function without(index: JobIndex, id: JobId): JobIndex {
   return { ...index, jobs: index.jobs.filter((job) => job.id !== id) };
 }
 
-/** A key for each key of the result: what its lines say behind `key: `. */
+/** A key for each key of the result: what its lines say behind `key: `. Undefined: that is too much for one operation. */
 async function keyCommands(
   host: ServiceHost,
   id: JobId,
   result: JobResult,
   out: JobOut & { kind: 'keys' },
-): Promise<ServiceCommand[]> {
+): Promise<ServiceCommand[] | undefined> {
   const prefix = fromBase64(out.prefix);
   const commands: ServiceCommand[] = [];
   let pairs: Uint8Array[] = [];
+  let bytes = 0;
   const flush = (): void => {
     if (pairs.length > 0) commands.push({ db: out.db, ...command('MSET', ...pairs) });
     pairs = [];
@@ -130,6 +140,8 @@ async function keyCommands(
   for (const [task, [attempt, chunks]] of result.parts.entries()) {
     for (const [key, value] of valuesOf(await partBytes(host, { id, task, attempt, chunks }))) {
       pairs.push(Buffer.concat([prefix, key]), value);
+      bytes += prefix.length + key.length + value.length + PAIR_BYTES;
+      if (bytes > KEYS_BYTES_MAX) return undefined;
       if (pairs.length >= 2 * PAIRS_PER_COMMAND) flush();
     }
   }

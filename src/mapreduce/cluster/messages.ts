@@ -27,7 +27,14 @@ export interface RunningAttempt extends AttemptId {
 
 /** What has come of an attempt. */
 export type AttemptEnd =
-  | { readonly end: 'done'; readonly done: TaskDone; readonly chunks: number }
+  | {
+      readonly end: 'done';
+      readonly done: TaskDone;
+      /** Of a part of the result. */
+      readonly chunks: number;
+      /** Of a map task over stored keys, which nobody knows before. */
+      readonly inputBytes: number;
+    }
   | { readonly end: 'failed'; readonly failure: TaskFailure }
   /** Outputs of map tasks cannot be had from that server; `maps` empty: nothing can be had from it. */
   | {

@@ -60,6 +60,8 @@ export type Fact =
       /** Where its output is. */
       readonly node: number;
       readonly bytes: number;
+      /** Of stored keys that it has read; 0 where the input is files. */
+      readonly inputBytes: number;
       readonly counters: Counters;
     }
   | {

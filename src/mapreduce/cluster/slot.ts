@@ -57,6 +57,7 @@ type KeysSplit = ClusterSplit & { readonly kind: 'keys' };
 
 /** A thread speaks every megabyte or so; a slow disk, or a slow server that it fetches from, may hold it up. */
 const SILENT_MS_MAX = 30_000;
+const MESSAGE_LENGTH_MAX = 4000;
 
 export class Slot {
   readonly #options: SlotOptions;
@@ -157,7 +158,8 @@ export class Slot {
     run.silence.heard();
     switch (message.kind) {
       case 'progress':
-        run.bytes = run.order.phase === 'map' ? message.bytes : 0;
+        // Of stored keys it was counted how many were handed over.
+        if (run.order.phase === 'map' && !isKeys(run.order)) run.bytes = message.bytes;
         return;
       case 'fetched':
         run.fetching = false;
@@ -188,10 +190,10 @@ export class Slot {
     const { task, attempt, split, sources, addresses } = order;
     if (order.phase === 'reduce') {
       this.#post({ kind: 'reduce', task, attempt, sources: sources ?? [], addresses: addresses ?? [] });
-    } else if (split?.kind === 'keys') {
+    } else if (isKeys(order)) {
       this.#post({ kind: 'records', task, attempt });
     } else {
-      assert(split !== undefined, 'a map task has input', task);
+      assert(split !== undefined && split.kind !== 'keys', 'a map task has input', task);
       this.#post({ kind: 'map', task: { phase: 'map', task, attempt, split } });
     }
   }
@@ -219,7 +221,8 @@ export class Slot {
   }
 
   #done(run: Run, done: TaskDone): void {
-    if (run.order.phase === 'map') return this.#end({ end: 'done', done, chunks: 0 });
+    if (run.order.phase === 'map')
+      return this.#end({ end: 'done', done, chunks: 0, inputBytes: isKeys(run.order) ? run.bytes : 0 });
     const bytesMax = this.#options.partBytesMax();
     if (done.bytes > bytesMax) {
       const message = `a part of the result has ${done.bytes} bytes, over ${bytesMax} (mr-result-max)`;
@@ -237,7 +240,8 @@ export class Slot {
     };
     void uploadPart(this.#options.host, run.order, source).then((outcome) => {
       if (this.#run !== run) return;
-      if (outcome.outcome === 'stored') this.#end({ end: 'done', done, chunks: outcome.chunks });
+      if (outcome.outcome === 'stored')
+        this.#end({ end: 'done', done, chunks: outcome.chunks, inputBytes: 0 });
       else if (outcome.outcome === 'failed') this.#fail(outcome.message);
       else this.#end(undefined);
     });
@@ -253,8 +257,19 @@ export class Slot {
     if (run === undefined) return;
     run.silence.stop();
     this.#run = undefined;
-    this.#options.onEnd(run.order, end);
+    this.#options.onEnd(run.order, end?.end === 'failed' ? { ...end, failure: shortened(end.failure) } : end);
   }
+}
+
+function isKeys({ split }: Order): boolean {
+  return split?.kind === 'keys';
+}
+
+/** The user's own code may say much. */
+function shortened(failure: TaskFailure): TaskFailure {
+  const { message, file } = failure;
+  const short = { ...failure, message: message.slice(0, MESSAGE_LENGTH_MAX) };
+  return file === undefined ? short : { ...short, file: file.slice(0, MESSAGE_LENGTH_MAX) };
 }
 
 /** The directory of a job's files; shuffle servers know the job by this name. */

@@ -39,6 +39,8 @@ const SPLIT_BYTES_MIN = 1 << 10;
 const SPLIT_BYTES_MAX = 2 ** 40;
 const FILES_MAX = 100_000;
 const ARGS_MAX = 1000;
+/** All of them: they go with every task. */
+const ARGS_LENGTH_MAX = 64 << 10;
 const TEXT_BYTES_MAX = 256;
 const PATTERN_BYTES_MAX = 64 << 10;
 const SHA256 = /^[0-9a-f]{64}$/;
@@ -159,9 +161,11 @@ function readOut(words: Words, db: number): JobOut {
 
 function readArgs(words: Words): Record<string, string> {
   const count = words.number('numargs', 0, ARGS_MAX);
-  return Object.fromEntries(
+  const args = Object.fromEntries(
     Array.from({ length: count }, () => [words.text('the name of an argument'), words.text('its value')]),
   );
+  if (JSON.stringify(args).length > ARGS_LENGTH_MAX) throw new ConfigError('the arguments are too long');
+  return args;
 }
 
 /** The arguments, one after the other. */

@@ -39,6 +39,8 @@ interface ActiveJobHere {
 /** While there are jobs. */
 export const POLL_MS = 250;
 const RUN_BYTES = 8;
+/** A question has a limit. */
+const ENDED_PER_REPORT = 64;
 
 export class WorkerNode {
   readonly #options: WorkerNodeOptions;
@@ -109,10 +111,11 @@ export class WorkerNode {
     this.#again = false;
     this.#timer?.cancel();
     host.call(leader, encodeMessage({ ask: 'next', report: this.#report() }), (payload) => {
-      this.#asking = false;
       if (this.#stopped) return;
       const answer = payload === undefined ? undefined : decodeMessage<Answer>(payload);
       if (answer?.answer === 'orders') this.#obey(answer);
+      // What has ended by obeying is told when all orders have been begun.
+      this.#asking = false;
       if (this.#again) this.#ask();
       else if (this.#hasInterest) this.#askIn(POLL_MS);
     });
@@ -120,9 +123,10 @@ export class WorkerNode {
 
   #report(): Report {
     const { host, shuffle, slots } = this.#options;
+    const ended = this.#ended.slice(0, ENDED_PER_REPORT);
     const running = this.#slots.flatMap((slot) => slot.running ?? []);
     return {
-      ...{ run: this.#run, seq: ++this.#seq, free: slots - running.length, running, ended: this.#ended },
+      ...{ run: this.#run, seq: ++this.#seq, free: slots - running.length, running, ended },
       shuffle: { host: host.self.host, port: shuffle.port },
       ...{ views: host.views, threads: slots },
     };
