@@ -4,7 +4,7 @@
  */
 import { afterEach, expect, test } from 'vitest';
 import { type JobState, JobWorld } from './jobs.ts';
-import { info, pause, redisCli, type ServerProcess } from './processes.ts';
+import { connect, info, pause, redisCli, type ServerProcess } from './processes.ts';
 
 let world: JobWorld;
 afterEach(() => world.end());
@@ -116,3 +116,61 @@ test('servers keep their leader while a job has all their threads busy', async (
   expect((await world.ends(job)).state).toBe('done');
   expect(info(world.anyone.port).raft_term).toBe(term);
 }, 60_000);
+
+test('stored keys are read as they were at one moment, while they change', async () => {
+  world = await JobWorld.start(3);
+  const [accounts, coins] = [50, 2000];
+  const port = world.cluster.leader().port;
+  // A connection that waits does nothing else.
+  const [client, waiting] = [connect(port), connect(port)];
+  const held = Array.from({ length: accounts }, () => coins / accounts);
+  const set = (i: number) => ['set', `account:${i}`, 'coin '.repeat(held[i]!)] as const;
+  await client.multi(held.map((_, i) => [...set(i)])).exec();
+  let isOver = false;
+  let transfers = 0;
+  const transferring = (async () => {
+    for (let i = 0; !isOver; i = (i + 7) % accounts, transfers++) {
+      const to = (i * 3 + transfers) % accounts;
+      if (held[i] === 0 || to === i) continue;
+      held[i]!--;
+      held[to]!++;
+      await client.multi([[...set(i)], [...set(to)]]).exec();
+    }
+  })();
+  for (let round = 0; round < 5; round++) {
+    const job = world.submit(['wc', 'KEYS', 'account:*', 'REDUCES', '2']);
+    while ((await waiting.call('mr.wait', `${job}`, '1000')) === null);
+    expect(world.result(job)).toBe(`coin: ${coins}\n`);
+  }
+  isOver = true;
+  await transferring;
+  for (const each of [client, waiting]) each.disconnect();
+  expect(transfers).toBeGreaterThan(50);
+}, 60_000);
+
+test('a result becomes keys, all at once', async () => {
+  world = await JobWorld.start(3);
+  const job = world.submit(['wc', 'FILES', '1', world.files[0]!, 'OUT', 'KEYS', 'count:']);
+  expect((await world.ends(job)).state).toBe('done');
+  const { port } = world.anyone;
+  expect(redisCli(port, 'get', 'count:pause').output).toBe('1\n');
+  const keys = redisCli(port, 'keys', 'count:*').output.trim().split('\n');
+  expect(redisCli(port, 'dbsize').output).toBe(`${keys.length}\n`);
+  expect(redisCli(port, 'mr.result', `${job}`).output).toContain('has become keys');
+}, 30_000);
+
+test('code of the user runs where the operator has put it, and nowhere else', async () => {
+  world = await JobWorld.start(3);
+  const { port } = world.anyone;
+  const [file] = world.files;
+  expect(redisCli(port, 'mr.submit', 'none.js', 'FILES', '1', file!).output).toContain('there is no');
+  const other = ['SHA256', 'a'.repeat(64)];
+  expect(redisCli(port, 'mr.submit', 'slow.js', 'FILES', '1', file!, ...other).output).toContain(
+    'has changed',
+  );
+  await world.end();
+  world = await JobWorld.start(1, ['--mr-modules', '']);
+  expect(redisCli(world.anyone.port, 'mr.submit', 'slow.js', 'FILES', '1', file!).output).toContain(
+    'start it with --mr-modules DIR',
+  );
+}, 30_000);
