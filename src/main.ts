@@ -21,6 +21,7 @@ import { runClusterWorker } from './mapreduce/cluster/cluster-worker.ts';
 import { MAPREDUCE_CLUSTER_WORKER } from './mapreduce/cluster/cluster-worker-protocol.ts';
 import { MAPREDUCE_PLANNER, runPlanner } from './mapreduce/cluster/planning.ts';
 import { mapReduceService } from './mapreduce/cluster/service.ts';
+import { ClusterRun } from './mapreduce/cluster-run.ts';
 import { JobRun } from './mapreduce/job-run.ts';
 import { MAPREDUCE_SEQUENTIAL, runSequentialWorker } from './mapreduce/sequential-job.ts';
 import { MAPREDUCE_SHUFFLE, runShuffleThread } from './mapreduce/shuffle-thread.ts';
@@ -94,6 +95,7 @@ function runMode(mode: Mode, args: readonly string[]): Promise<void> {
 }
 
 function startJob(order: JobOrder, tools: JobTools): RunningJob {
+  if (order.cluster !== undefined) return new ClusterRun(order, tools);
   return new JobRun(order, { ...tools, recordsOf: (spec) => recordsOf(spec, tools.files) });
 }
 

@@ -43,7 +43,12 @@ const AREAS: Readonly<Record<string, Area>> = {
   gateway: { ...closed, imports: ['lib', 'resp'] },
   // A library of its own, for programs that use a cluster: it shares no code with the server.
   client: { imports: [], packages: ['ioredis'], system: true, console: false },
-  cli: { imports: ['lib', 'config', 'io', 'resp'], packages: ['ioredis'], system: true, console: true },
+  cli: {
+    imports: ['lib', 'config', 'io', 'resp', 'client'],
+    packages: ['ioredis'],
+    system: true,
+    console: true,
+  },
   main: {
     imports: ['lib', 'config', 'io', 'resp', 'raft', 'kv', 'server', 'mapreduce', 'gateway', 'cli'],
     packages: [],

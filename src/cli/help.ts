@@ -5,6 +5,7 @@ import { DIRECTIVE_GROUPS } from '../config/table.ts';
 import type { ValueType } from '../config/value.ts';
 import { unreachable } from '../lib/assert.ts';
 import type { Mode } from './invocation.ts';
+import { ACCESS_DIRECTIVES } from './mapreduce-access.ts';
 import { ARG_FLAG, MAPREDUCE_DIRECTIVES } from './mapreduce-settings.ts';
 import { CLUSTER_FLAGS, LAUNCHER_DIRECTIVES } from './settings.ts';
 
@@ -44,7 +45,7 @@ export function mainHelp(version: string): string {
     ...rows([
       { term: 'server', text: 'run one server' },
       { term: 'cluster', text: 'run a cluster of servers on this machine, to try it out' },
-      { term: 'mapreduce', text: 'run a job over files: count words, search, sort, or your own' },
+      { term: 'mapreduce', text: 'run a job over files or keys: count words, search, sort, your own' },
     ]),
     '',
     ...rows([
@@ -145,9 +146,10 @@ function mapreduceHelp(): string {
     'usage: hstore mapreduce JOB [INPUT...] [flags]',
     '',
     ...wrap(
-      'Runs a job on this machine, in several threads, and writes the result to standard output. INPUT is files, ' +
-        'directories and patterns, unpacked where they end in .gz, or - for standard input, which is also read when ' +
-        'something is piped in and no input is named.',
+      'Runs a job on this machine, in several threads, or across the servers of a cluster, and writes the result to ' +
+        'standard output. INPUT is files, directories and patterns, unpacked where they end in .gz, or - for standard ' +
+        'input, which is also read when something is piped in and no input is named. With --nodes INPUT is also ' +
+        'keys:PATTERN, string values of the store, and without any input all of them.',
       COLUMNS,
     ),
     '',
@@ -170,9 +172,19 @@ function mapreduceHelp(): string {
       { term: CONFIG_ROW.term, text: 'read flags from FILE, one a line without dashes: reduces 8' },
     ]),
     '',
+    'flags for a job across servers:',
+    ...rows(ACCESS_DIRECTIVES.map(switchOrFlagRow)),
+    '',
+    ...wrap(
+      'Files are read by the servers, under the names that they have here: all servers must have them, and their ' +
+        '--mr-files must allow it. A module of your own must be in the directory of their --mr-modules. When a server is ' +
+        'lost, the job goes on, and so does this program.',
+      COLUMNS,
+    ),
+    '',
     ...wrap(
       'A flag is also read from the environment (--reduces from HSTORE_REDUCES) and from the file named with --config, ' +
-        'but for --arg. Sizes take kb, mb and gb. What follows -- is no flag. Temporary files lie where TMPDIR says.',
+        'but for --arg; flags for a job across servers from the file alone. Sizes take kb, mb and gb. What follows -- is no flag. Temporary files lie where TMPDIR says.',
       COLUMNS,
     ),
     '',
@@ -181,6 +193,7 @@ function mapreduceHelp(): string {
     'examples:',
     '  hstore mapreduce wc books/*.txt --top 10 --sort count',
     "  zcat log.gz | hstore mapreduce grep 'error [0-9]+'",
+    "  hstore mapreduce wc 'keys:page:*' --nodes 127.0.0.1:6379 --out keys:count:",
     '',
   ].join('\n');
 }

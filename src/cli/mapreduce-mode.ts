@@ -1,27 +1,33 @@
 /**
- * `hstore mapreduce`: a job on this machine, from its arguments to its last line. Standard output carries the result and
- * nothing else; progress (on a terminal), counters and errors go to standard error.
+ * `hstore mapreduce`: a job on this machine or, with --nodes, across the servers of a cluster, from its arguments to its
+ * last line. Standard output carries the result and nothing else; progress (on a terminal), counters and errors go to
+ * standard error.
  *
  *   0   done; also when nobody wants to read the rest        1   the job failed
  *   2   wrong usage: nothing was begun      70   a bug      130   cancelled by Ctrl-C or SIGTERM, and cleaned up
  */
+import { chmodSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, dirname } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { SystemBulkFiles } from '../io/bulk-files.ts';
 import { SystemClock } from '../io/clock.ts';
+import { SystemRandom } from '../io/random.ts';
 import { SystemThreads } from '../io/threads.ts';
+import { assert } from '../lib/assert.ts';
 import type { BulkFiles, Threads } from '../lib/bulk.ts';
-import type { Clock } from '../lib/env.ts';
+import type { Clock, Random } from '../lib/env.ts';
 import { ConfigError } from '../lib/errors.ts';
 import { EXIT_BUG, EXIT_FAILURE, EXIT_USAGE, failureLine, isBug } from './failure.ts';
 import { type Progress, progressLine, type Summary, summaryText } from './mapreduce-progress.ts';
-import { type JobOrder, noInput, readJobOrder } from './mapreduce-settings.ts';
+import type { JobServers } from './mapreduce-servers.ts';
+import { type JobOrder, noInput, readJobOrder, withStandardInput } from './mapreduce-settings.ts';
 import { BlockStream, isInputPiped, spoolInput } from './mapreduce-streams.ts';
 import { onStopSignals } from './signals.ts';
 
 const EXIT_CANCELLED = 130;
 const SHOW_EVERY_MS = 100;
+const ALL_KEYS = '*';
 
 interface Failure {
   readonly message: string;
@@ -34,12 +40,16 @@ export interface JobTools {
   readonly files: BulkFiles;
   readonly threads: Threads;
   readonly clock: Clock;
+  readonly random: Random;
+  readonly workingDirectory: string;
   makeTemporary(): string;
   spoolInput(path: string): Promise<void>;
   write(block: Uint8Array): Promise<boolean>;
+  /** To the cluster of the order. */
+  connect(): Promise<JobServers>;
 }
 
-/** A job of mapreduce/job-run.ts. */
+/** A job of mapreduce/job-run.ts, or of mapreduce/cluster-run.ts. */
 export interface RunningJob {
   readonly progress: Progress | undefined;
   cancel(): void;
@@ -56,7 +66,7 @@ export interface RunningJob {
               readonly failure: Failure;
             };
       }
-    | { readonly outcome: 'cancelled' }
+    | { readonly outcome: 'cancelled'; readonly note?: string }
   >;
 }
 
@@ -77,12 +87,15 @@ export async function mapreduceMode(
     files,
     threads: new SystemThreads(new URL(program)),
     clock: new SystemClock(),
+    random: new SystemRandom(),
+    workingDirectory: process.cwd(),
     makeTemporary: () => makeTemporary(order, files),
     spoolInput: (path) => spoolInput(path, files),
     write: (block) => {
       line.clear();
       return output.write(block);
     },
+    connect: () => connectTo(order),
   });
   onStopSignals(
     () => job.cancel(),
@@ -100,17 +113,28 @@ export async function mapreduceMode(
 }
 
 function withInput(order: JobOrder): JobOrder {
-  if (order.inputs.length > 0) return order;
-  if (!isInputPiped()) throw noInput();
-  return { ...order, inputs: ['-'] };
+  const isGiven = order.inputs.length > 0 || (order.cluster !== undefined && order.keys !== undefined);
+  if (isGiven) return order;
+  if (isInputPiped()) return withStandardInput(order);
+  if (order.cluster !== undefined) return { ...order, keys: ALL_KEYS };
+  throw noInput();
+}
+
+/** The client library is loaded for those who need it: threads of a local job begin sooner. */
+async function connectTo({ cluster }: JobOrder): Promise<JobServers> {
+  assert(cluster !== undefined, 'only a job across servers asks for them');
+  const { connectServers } = await import('./mapreduce-servers.ts');
+  return connectServers(cluster);
 }
 
 /** Beside the output directory, which it becomes by a rename; else where the system has such things. */
-function makeTemporary({ output }: JobOrder, files: SystemBulkFiles): string {
+function makeTemporary({ output, cluster, inputs }: JobOrder, files: SystemBulkFiles): string {
   const path =
     output.kind === 'directory'
       ? files.temporaryDirectory(dirname(output.path), `.${basename(output.path)}.hstore-`)
-      : files.temporaryDirectory(tmpdir(), 'hstore-mapreduce-');
+      : files.temporaryDirectory(resolve(tmpdir()), 'hstore-mapreduce-');
+  // For servers that run as another user standard input is what a file of ours would be to them.
+  if (cluster !== undefined && inputs.includes('-')) chmodSync(path, 0o777 & ~process.umask());
   // Whatever ends the process, but a kill.
   process.on('exit', () => files.removeDirectory(path));
   return path;
@@ -126,7 +150,7 @@ function tell(outcome: JobOutcome, { quiet, elapsedMs }: { quiet: boolean; elaps
       console.error(`hstore: the job failed: ${failureText(outcome.failure)}`);
       return EXIT_FAILURE;
     case 'cancelled':
-      console.error('hstore: cancelled');
+      console.error(`hstore: cancelled${outcome.note === undefined ? '' : `; ${outcome.note}`}`);
       return EXIT_CANCELLED;
   }
 }

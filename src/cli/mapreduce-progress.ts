@@ -1,7 +1,8 @@
 /** How far a job has come, on one line of a terminal; and what it was, when it is done. */
 
 export interface Progress {
-  readonly phase: 'map' | 'reduce';
+  /** Servers have other jobs too, and put the result into their store. */
+  readonly phase: 'queued' | 'map' | 'reduce' | 'commit';
   readonly maps: Tasks;
   readonly reduces: Tasks;
   readonly bytes: Tasks;
@@ -28,12 +29,16 @@ const MAP_SHARE = 0.9;
 
 /** `columns`: of the terminal; a longer line would leave its beginning behind when it is written over. */
 export function progressLine(progress: Progress, elapsedMs: number, columns: number): string {
-  const { maps, reduces, bytes } = progress;
-  const fraction = MAP_SHARE * share(bytes) + (1 - MAP_SHARE) * share(reduces);
+  const { maps, reduces, bytes, phase } = progress;
+  // How many bytes stored keys have is not known before they are read.
+  const mapped = share(bytes.of > 0 ? bytes : maps);
+  const fraction = phase === 'queued' ? 0 : MAP_SHARE * mapped + (1 - MAP_SHARE) * share(reduces);
   const filled = Math.floor(BAR_COLUMNS * fraction);
   const bar = `[${'#'.repeat(filled)}${'.'.repeat(BAR_COLUMNS - filled)}]`;
-  const rate = elapsedMs > 0 ? `${(bytes.done / MB / (elapsedMs / 1000)).toFixed(0)} MB/s` : '';
-  const tasks = `map ${maps.done}/${maps.of}  reduce ${reduces.done}/${reduces.of}`;
+  const rate =
+    bytes.done > 0 && elapsedMs > 0 ? `${(bytes.done / MB / (elapsedMs / 1000)).toFixed(0)} MB/s` : '';
+  const counts = `map ${maps.done}/${maps.of}  reduce ${reduces.done}/${reduces.of}`;
+  const tasks = phase === 'queued' ? 'waits for other jobs' : counts;
   const left =
     elapsedMs >= FORESEE_MS_MIN && fraction > 0
       ? `${duration((elapsedMs / fraction) * (1 - fraction))} left`

@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, realpathSync } from 'node:fs';
 import { resolve } from 'node:path';
+import { parseAddress } from '../client/members.ts';
 import type { Directive } from '../config/directive.ts';
 import { didYouMean } from '../config/nearest.ts';
 import {
@@ -16,7 +17,9 @@ import {
 } from '../config/sources.ts';
 import { DIRECTIVES } from '../config/table.ts';
 import { ConfigError } from '../lib/errors.ts';
+import { ACCESS_DIRECTIVES, type ClusterAccess, readAccess, withoutAccess } from './mapreduce-access.ts';
 import { CONFIG_FLAG, readConfigFile } from './settings.ts';
+import { isHere } from './this-machine.ts';
 
 const REDUCES_MAX = 10_000;
 const WORKERS_MAX = 256;
@@ -27,8 +30,8 @@ const startup = { change: 'startup' } as const;
 
 export const MAPREDUCE_DIRECTIVES: readonly Directive[] = [
   {
-    ...{ name: 'out', type: { kind: 'text' }, default: '', argument: 'DIR', ...startup },
-    help: 'write part-r-00000 ... and _SUCCESS into this new directory, at once when all is done',
+    ...{ name: 'out', type: { kind: 'text' }, default: '', argument: 'DIR|keys:PREFIX', ...startup },
+    help: 'write part-r-00000 ... and _SUCCESS into this new directory, at once when all is done; with --nodes, keys:PREFIX stores the value of each key of the result under PREFIX and the key',
     defaultHelp: 'standard output, in the order of the keys',
   },
   {
@@ -70,27 +73,24 @@ export const MAPREDUCE_DIRECTIVES: readonly Directive[] = [
 ];
 
 export const ARG_FLAG = 'arg';
-/** Comes with jobs across servers; until then it is known, to be refused with a reason. */
-const NODES_FLAG = 'nodes';
 
+const TABLE = [...MAPREDUCE_DIRECTIVES, ...ACCESS_DIRECTIVES];
 const isSwitch = ({ type }: Directive): boolean => type.kind === 'boolean';
 const FLAGS: FlagForms = {
-  valued: [
-    ...MAPREDUCE_DIRECTIVES.filter((each) => !isSwitch(each)).map(({ name }) => name),
-    ...[ARG_FLAG, CONFIG_FLAG, NODES_FLAG],
-  ],
-  switches: MAPREDUCE_DIRECTIVES.filter(isSwitch).map(({ name }) => name),
+  valued: [...TABLE.filter((each) => !isSwitch(each)).map(({ name }) => name), ...[ARG_FLAG, CONFIG_FLAG]],
+  switches: TABLE.filter(isSwitch).map(({ name }) => name),
 };
 
 const BUILTINS = ['wc', 'ii', 'grep', 'sort'] as const;
 type Builtin = (typeof BUILTINS)[number];
-/** What they write has a count, by which it can be sorted. */
+/** What they write has a count, by which it can be sorted, and a key. */
 const COUNTING: readonly Builtin[] = ['wc', 'ii'];
+/** What they write does not say where it was read. */
+const NAMELESS: readonly Builtin[] = ['wc', 'sort'];
 const STANDARD_INPUT = '-';
 const KEYS_PREFIX = 'keys:';
 
-/** What is to be done, in the words of the command line. */
-export interface JobOrder {
+interface CommonOrder {
   readonly job:
     | { readonly kind: 'builtin'; readonly name: Builtin }
     | { readonly kind: 'module'; readonly path: string; readonly sha256: string };
@@ -99,14 +99,30 @@ export interface JobOrder {
   readonly inputs: readonly string[];
   /** Undefined: as many as workers. */
   readonly reducers: number | undefined;
-  readonly workers: number | undefined;
   readonly memoryBytes: number;
   readonly splitBytes: number | undefined;
-  readonly sequential: boolean;
-  readonly output:
-    | { readonly kind: 'stream'; readonly by: 'key' | 'count'; readonly top: number | undefined }
-    | { readonly kind: 'directory'; readonly path: string; readonly force: boolean };
 }
+
+type FileOutput =
+  | { readonly kind: 'stream'; readonly by: 'key' | 'count'; readonly top: number | undefined }
+  | { readonly kind: 'directory'; readonly path: string; readonly force: boolean };
+
+export interface LocalOrder extends CommonOrder {
+  readonly cluster: undefined;
+  readonly workers: number | undefined;
+  readonly sequential: boolean;
+  readonly output: FileOutput;
+}
+
+export interface ClusterOrder extends CommonOrder {
+  readonly cluster: ClusterAccess;
+  /** A pattern: the input is stored keys, and `inputs` is empty. */
+  readonly keys: string | undefined;
+  readonly output: FileOutput | { readonly kind: 'keys'; readonly prefix: string };
+}
+
+/** What is to be done, in the words of the command line. */
+export type JobOrder = LocalOrder | ClusterOrder;
 
 const EXAMPLES = [
   'for example:',
@@ -123,14 +139,9 @@ export function noInput(): ConfigError {
 export function readJobOrder(args: readonly string[], environment: Environment): JobOrder {
   const { words, flagArgs } = separate(args);
   const flags = parseFlags(flagArgs, FLAGS);
-  if (flags.some(([name]) => name === NODES_FLAG)) {
-    throw new ConfigError(
-      '--nodes: jobs across the servers of a cluster are not there yet; without it a job runs here',
-    );
-  }
-  const settings = gatherSettings(MAPREDUCE_DIRECTIVES, {
+  const settings = gatherSettings(TABLE, {
     flags: flags.filter(([name]) => name !== CONFIG_FLAG && name !== ARG_FLAG),
-    environment: withoutServers(environment),
+    environment: withoutAccess(withoutServers(environment)),
     // HSTORE_CONFIG names a server's file.
     file: readConfigFile(flags, {}),
   });
@@ -141,13 +152,70 @@ export function readJobOrder(args: readonly string[], environment: Environment):
   };
   const { job, jobArgs, inputs } = readJob(words);
   const own = flags.filter(([name]) => name === ARG_FLAG).map(([, text]) => readArg(text));
-  return {
+  const common = {
     ...{ job, inputs, args: { ...Object.fromEntries(own), ...jobArgs } },
-    ...{ reducers: number('reduces'), workers: number('workers'), splitBytes: number('split') },
+    ...{ reducers: number('reduces'), splitBytes: number('split') },
     memoryBytes: number('memory') ?? 64 * KB * KB,
-    sequential: value('sequential') === 'yes',
-    output: readOutput(job, value, number('top')),
   };
+  const cluster = readAccess(value, environment);
+  const output = readOutput(job, value, number('top'));
+  if (cluster === undefined) {
+    const sequential = value('sequential') === 'yes';
+    return {
+      ...common,
+      cluster,
+      workers: number('workers'),
+      sequential,
+      output: withoutKeys(inputs, output),
+    };
+  }
+  const local = settings.get('workers') ?? settings.get('sequential');
+  if (local !== undefined) {
+    throw new ConfigError(`${local.where} is for jobs on this machine: servers have --mr-threads`);
+  }
+  return { ...common, cluster, ...readClusterInputs(inputs, job, cluster), output };
+}
+
+/** Standard input as the only input. Throws ConfigError when nobody there could read it. */
+export function withStandardInput<T extends JobOrder>(order: T): T {
+  const inputs = [STANDARD_INPUT];
+  if (order.cluster !== undefined) readClusterInputs(inputs, order.job, order.cluster);
+  return { ...order, inputs };
+}
+
+function withoutKeys(inputs: readonly string[], output: ClusterOrder['output']): FileOutput {
+  const key = inputs.find((input) => input.startsWith(KEYS_PREFIX));
+  const stored = 'stored keys are in a cluster: name its servers with --nodes HOST:PORT,...';
+  if (key !== undefined) throw new ConfigError(`${key}: ${stored} (a file of this name is ./${key})`);
+  if (output.kind !== 'keys') return output;
+  const out = KEYS_PREFIX + output.prefix;
+  throw new ConfigError(`--out ${out}: ${stored} (a directory of this name is ./${out})`);
+}
+
+function readClusterInputs(
+  inputs: readonly string[],
+  job: JobOrder['job'],
+  { nodes }: ClusterAccess,
+): Pick<ClusterOrder, 'inputs' | 'keys'> {
+  const key = inputs.find((input) => input.startsWith(KEYS_PREFIX));
+  if (key !== undefined && inputs.length > 1) {
+    throw new ConfigError(`${key} stands alone: a job reads files, or stored keys of one pattern`);
+  }
+  if (key !== undefined) return { inputs: [], keys: key.slice(KEYS_PREFIX.length) };
+  if (inputs.includes(STANDARD_INPUT)) {
+    const elsewhere = nodes.find((node) => !isHere(parseAddress(node).host));
+    if (elsewhere !== undefined) {
+      throw new ConfigError(
+        `standard input can be read by servers on this machine only, and ${elsewhere} is not: ` +
+          'give a file that all servers have, or run the job without --nodes',
+      );
+    }
+    const isNameless = job.kind === 'builtin' && NAMELESS.includes(job.name);
+    if (inputs.length > 1 && !isNameless) {
+      throw new ConfigError('standard input (-) stands alone with --nodes: put it into a file of its own');
+    }
+  }
+  return { inputs, keys: undefined };
 }
 
 function separate(args: readonly string[]): { words: string[]; flagArgs: string[] } {
@@ -183,10 +251,6 @@ function readJob(
   const job = builtin === undefined ? readModule(name) : { kind: 'builtin' as const, name: builtin };
   const pattern = builtin === 'grep' ? readPattern(rest[0]) : undefined;
   const inputs = pattern === undefined ? rest : rest.slice(1);
-  const key = inputs.find((input) => input.startsWith(KEYS_PREFIX));
-  if (key !== undefined) {
-    throw new ConfigError(`${key}: stored keys as input are not there yet (a file of this name is ./${key})`);
-  }
   if (inputs.filter((input) => input === STANDARD_INPUT).length > 1) {
     throw new ConfigError('standard input (-) can be read once only');
   }
@@ -234,7 +298,7 @@ function readOutput(
   job: JobOrder['job'],
   value: (name: string) => string | undefined,
   top: number | undefined,
-): JobOrder['output'] {
+): ClusterOrder['output'] {
   const by = value('sort') === 'count' ? 'count' : 'key';
   const out = value('out') ?? '';
   const force = value('force') === 'yes';
@@ -248,6 +312,13 @@ function readOutput(
   if (top !== undefined || by === 'count') {
     const flag = top === undefined ? 'sort count' : 'top';
     throw new ConfigError(`--${flag} is for standard output: each part in --out is in the order of its keys`);
+  }
+  if (out.startsWith(KEYS_PREFIX)) {
+    if (force) throw new ConfigError('--force is for the directory that --out names');
+    if (job.kind === 'builtin' && !COUNTING.includes(job.name)) {
+      throw new ConfigError(`--out ${out}: the lines of ${job.name} have no keys`);
+    }
+    return { kind: 'keys', prefix: out.slice(KEYS_PREFIX.length) };
   }
   return { kind: 'directory', path: resolve(out), force };
 }

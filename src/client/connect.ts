@@ -339,7 +339,10 @@ export class HstoreClient {
       retryStrategy: null,
       enableReadyCheck: false,
     });
-    redis.on('error', () => {});
+    let reason: unknown;
+    redis.on('error', (error: unknown) => {
+      reason = error;
+    });
     try {
       await within(
         connectMs,
@@ -348,7 +351,8 @@ export class HstoreClient {
       return redis;
     } catch (error) {
       redis.disconnect();
-      throw error;
+      // "Connection is closed", says the one; why, the other.
+      throw isFinal(error) ? error : (reason ?? error);
     }
   }
 

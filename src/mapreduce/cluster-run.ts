@@ -97,7 +97,7 @@ export class ClusterRun {
     this.#stop();
   }
 
-  /** Once. Throws ConfigError for what is wrong from the start, ServersError, and BulkFileError for what cannot be written. */
+  /** Once. Throws ConfigError for what is wrong from the start, ServersError, BulkFileError for what cannot be written. */
   async run(): Promise<ClusterOutcome> {
     const { files, makeTemporary } = this.#world;
     const { output } = this.#request;
@@ -163,7 +163,7 @@ export class ClusterRun {
 
   async #untilEnded(job: SubmittedId): Promise<JobStatus> {
     for (let pauseMs = POLL_MS_FIRST; ; pauseMs = Math.min(2 * pauseMs, POLL_MS_MAX)) {
-      const status = readStatus(await this.#orStop(job.ask('STATUS')));
+      const status = await this.#orStop(job.status());
       this.#progress = status.progress;
       if (status.state !== 'active') return status;
       await this.#orStop(new Promise<void>((resolve) => this.#world.clock.after(pauseMs, resolve)));
@@ -172,9 +172,9 @@ export class ClusterRun {
 
   /** There is nobody who waits for the job any more. */
   async #giveUp(): Promise<ClusterOutcome> {
-    let note: string | undefined = 'whether the job was submitted is not known: ' + `${ASK}LIST shows it`;
+    let note: string | undefined = `whether the job was submitted is not known: ${ASK}LIST shows it`;
     const farewell = async (): Promise<void> => {
-      // It was refused, or nobody knows.
+      // A refusal is as good as no submission.
       const id = await this.#submitting?.catch((error: unknown) =>
         error instanceof ConfigError ? undefined : Promise.reject(error),
       );
@@ -221,7 +221,8 @@ export class ClusterRun {
         await this.#orStop(new Promise<void>((resolve) => clock.endOfTurn(resolve)));
       }
     } catch (error) {
-      throw error instanceof GunzipError ? new ConfigError(`standard input: ${error.message}`, error) : error;
+      if (!(error instanceof GunzipError)) throw error;
+      throw new Error(`standard input: ${error.message}`, { cause: error });
     } finally {
       reader.close();
       writer.close();
@@ -295,28 +296,27 @@ class SubmittedId {
   }
 
   /** Throws ServersError. */
-  async ask(what: 'STATUS'): Promise<unknown> {
-    return this.#replyOf(await this.tell(what));
+  async status(): Promise<JobStatus> {
+    const told = await this.tell('STATUS');
+    const { id } = this;
+    const goesOn = `job ${id} goes on without this program: ${ASK}STATUS ${id} shows how far it is, ${ASK}CANCEL ${id} ends it`;
+    return readStatus(replyOf(told, goesOn));
   }
 
   /** Undefined: behind the last of the part. Throws ServersError. */
   async chunk(part: number, chunk: number): Promise<Uint8Array | undefined> {
     const told = await this.#servers.ask(['MR.RESULT', this.id, 'PART', part, 'CHUNK', chunk]);
-    const reply = this.#replyOf(told);
+    const reply = replyOf(told);
     if (reply === null) return undefined;
     if (reply instanceof Uint8Array) return reply;
     throw new ServersError(`a chunk of the result of job ${this.id} is no bytes`);
   }
+}
 
-  #replyOf(told: Told): unknown {
-    if (told.told === 'reply') return told.reply;
-    if (told.told === 'error') throw new ServersError(told.message);
-    const { id } = this;
-    throw new ServersError(
-      `no server has answered: ${told.message}; job ${id} goes on without this program: ` +
-        `${ASK}STATUS ${id} shows how far it is, ${ASK}CANCEL ${id} ends it`,
-    );
-  }
+function replyOf(told: Told, advice = ''): unknown {
+  if (told.told === 'reply') return told.reply;
+  if (told.told === 'error') throw new ServersError(told.message);
+  throw new ServersError(`no server has answered: ${told.message}${advice === '' ? '' : `; ${advice}`}`);
 }
 
 function notHere(): ConfigError {
@@ -335,6 +335,7 @@ function keptResult(error: unknown, id: number): unknown {
   if (!(error instanceof Error)) return error;
   const message = `${error.message}; the servers keep the result: ${ASK}RESULT ${id} shows it, ${ASK}PURGE ${id} removes it`;
   if (error instanceof ConfigError) return new ConfigError(message, error);
+  if (error instanceof ServersError) return new ServersError(message);
   if (error instanceof BulkFileError) return new BulkFileError(error.path, error.code, message);
   return error;
 }

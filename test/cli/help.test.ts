@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { mainHelp, modeHelp } from '../../src/cli/help.ts';
 import { MODES } from '../../src/cli/invocation.ts';
+import { ACCESS_DIRECTIVES } from '../../src/cli/mapreduce-access.ts';
 import { MAPREDUCE_DIRECTIVES } from '../../src/cli/mapreduce-settings.ts';
 import { CLUSTER_FLAGS } from '../../src/cli/settings.ts';
 import { DIRECTIVES } from '../../src/config/table.ts';
@@ -47,6 +48,8 @@ test('the help of cluster names every flag that has an effect', () => {
 
 test('the help of mapreduce names every flag and every job', () => {
   const text = modeHelp('mapreduce');
-  for (const { name } of MAPREDUCE_DIRECTIVES) expect(text).toMatch(new RegExp(`^  --${name}[ \n]`, 'm'));
+  for (const { name } of [...MAPREDUCE_DIRECTIVES, ...ACCESS_DIRECTIVES]) {
+    expect(text).toMatch(new RegExp(`^  --${name}[ \n]`, 'm'));
+  }
   for (const job of ['wc', 'ii', 'grep', 'sort', './job.js']) expect(text).toContain(`\n  ${job} `);
 });

@@ -35,6 +35,14 @@ test('the line fits the terminal, and no input at all is no division by nothing'
   );
 });
 
+test('the line of a job that waits says so, and one that reads stored keys goes by its tasks', () => {
+  expect(progressLine({ ...HALF, phase: 'queued' }, 2000, 80)).toBe(
+    '[........................]  waits for other jobs  25 MB/s',
+  );
+  const keys = { ...HALF, bytes: { done: 0, of: 0 }, maps: { done: 4, of: 8 } };
+  expect(progressLine(keys, 100, 80)).toBe('[##########..............]  map 4/8  reduce 0/2');
+});
+
 test('the counters are shown at the end, in a column', () => {
   const summary = { maps: 1, reduces: 2, bytes: 10e6, counters: { words: 12, keys: 3 } };
   expect(summaryText(summary, 500)).toBe(
