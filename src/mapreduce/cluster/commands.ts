@@ -10,10 +10,11 @@ import { SERVICE_PAYLOAD_BYTES_MAX, type ServiceHost, type ServiceRequest } from
 import { type Asked, askCoordinator } from './asking.ts';
 import { statusReply, summaryReply, text } from './job-replies.ts';
 import { encodeMessage, type JobView } from './messages.ts';
-import { CLUSTER_SPLITS_MAX, type Plan, planInThread } from './planning.ts';
+import { type Plan, planInThread } from './planning.ts';
 import type { JobId, JobOrderRecord } from './records.ts';
 import { BEGIN, chunkOf, pageOf, resultOf } from './results.ts';
 import { readSubmission, type Submission } from './submission.ts';
+import { readFrom } from './system-keys.ts';
 
 export interface CommandsOptions {
   readonly host: ServiceHost;
@@ -34,9 +35,13 @@ const WAIT_MS_MAX = 86_400_000;
 /** How often the state of a job is asked for by who waits for its end: soon at first, for small jobs are quick. */
 const WAIT_MS_FIRST = 20;
 const WAIT_MS_EACH = 500;
-/** Ranges of slots that stored keys are split into. */
+/** Ranges of slots that stored keys are split into: some for each thread, none for a few keys. */
 const KEYS_SPLITS_MAX = 128;
 const SPLITS_PER_THREAD = 4;
+const KEYS_PER_SPLIT = 2000;
+/** A part more pays off from here on. */
+const BYTES_PER_REDUCE = 16 << 20;
+const KEYS_PER_REDUCE = 20_000;
 const TOKEN_BYTES = 16;
 
 const HELP = [
@@ -97,7 +102,8 @@ export class Commands {
     const threads = this.#options.slots * Math.max(1, host.members.length);
     this.#checkFiles(submission, loopback);
     const plan = await this.#plan(submission, threads);
-    const order = orderOf(submission, plan, { db, threads, token: this.#newToken() });
+    const keys = submission.input.kind === 'keys' ? await this.#keysOf(db) : 0;
+    const order = orderOf(submission, plan, { db, threads, keys, token: this.#newToken() });
     const question = { ask: 'submit', order } as const;
     if (encodeMessage(question).length > SERVICE_PAYLOAD_BYTES_MAX) {
       throw new ConfigError('the names of the files take too much room: name fewer files at a time');
@@ -105,6 +111,12 @@ export class Commands {
     const asked = await askCoordinator(host, question);
     if (asked.answer === 'submitted') return asked.id;
     return failedReply(asked, `the same with TOKEN ${order.token} tells its id, or submits it`);
+  }
+
+  /** Of the database, about. */
+  async #keysOf(db: number): Promise<number> {
+    const size = await readFrom(this.#options.host, db, 'DBSIZE');
+    return typeof size === 'number' ? size : 0;
   }
 
   #newToken(): string {
@@ -249,26 +261,32 @@ function failedReply(asked: Asked, advice: string): Reply {
 function orderOf(
   submission: Submission,
   { job, splits, files, bytes }: Plan,
-  { db, threads, token }: { db: number; threads: number; token: string },
+  { db, threads, keys, token }: { db: number; threads: number; keys: number; token: string },
 ): JobOrderRecord {
   const { input, args, out, memoryBytes } = submission;
   const jobText = job.kind === 'builtin' ? job.name : job.path;
   const isGrep = job.kind === 'builtin' && job.name === 'grep';
   // As everybody's grep does it.
+  const paying = input.kind === 'files' ? bytes / BYTES_PER_REDUCE : keys / KEYS_PER_REDUCE;
   const names = isGrep && (files > 1 || input.kind === 'keys') ? { 'with-filename': 'yes' } : {};
   return {
     token: submission.token === '' ? token : submission.token,
     name: submission.name === '' ? jobText : submission.name,
     ...{ job, args: { ...names, ...args }, memoryBytes, out, bytes },
-    reducers: submission.reducers ?? threads,
+    reducers: submission.reducers ?? Math.max(1, Math.min(threads, Math.ceil(paying))),
     input:
       input.kind === 'files'
         ? { kind: 'files', splits }
         : {
             ...{ kind: 'keys', db, pattern: Buffer.from(input.pattern).toString('base64') },
-            splits: Math.min(KEYS_SPLITS_MAX, threads * SPLITS_PER_THREAD, CLUSTER_SPLITS_MAX),
+            splits: splitsOf(keys, threads),
           },
   };
+}
+
+function splitsOf(keys: number, threads: number): number {
+  const paying = Math.ceil(keys / KEYS_PER_SPLIT);
+  return Math.max(1, Math.min(paying, threads * SPLITS_PER_THREAD, KEYS_SPLITS_MAX));
 }
 
 function textOf(bytes: Uint8Array): string {

@@ -36,6 +36,8 @@ export interface CoordinationOptions {
 }
 
 interface Office {
+  /** In which it was taken; who leads again in another has missed what was decided in between. */
+  readonly term: number;
   readonly reign: Reign;
   readonly coordinator: Coordinator;
 }
@@ -51,7 +53,7 @@ const ENDED_MAX = 100;
 const EPOCHS_MAX = 5;
 const SECRET_BYTES = 32;
 const NOT_COORDINATOR: Answer = { answer: 'not-coordinator' };
-const NOTHING_TO_DO: Answer = { answer: 'orders', start: [], abort: [], settled: [], active: [] };
+const NOTHING_TO_DO = { answer: 'orders', start: [], abort: [], settled: [], active: [] } as const;
 
 export class Coordination {
   readonly #host: ServiceHost;
@@ -62,6 +64,7 @@ export class Coordination {
   #lookedTerm = -1;
   /** In this term there was nothing to do when it was looked. */
   #idleTerm = -1;
+  #idleLastJob = 0;
   #notBeforeMs = 0;
   #timer: Timer | undefined;
   /** Writes go one after the other. */
@@ -118,7 +121,7 @@ export class Coordination {
   /** Servers that still think of jobs learn that there are none. */
   #withoutOffice({ ask }: Question): Answer {
     const isIdle = this.#leads && this.#idleTerm === this.#host.term && this.#taking === undefined;
-    return ask === 'next' && isIdle ? NOTHING_TO_DO : NOT_COORDINATOR;
+    return ask === 'next' && isIdle ? { ...NOTHING_TO_DO, lastJob: this.#idleLastJob } : NOT_COORDINATOR;
   }
 
   // Office
@@ -130,6 +133,7 @@ export class Coordination {
   /** `take`: although there may be no jobs. */
   async #inOffice(take: boolean): Promise<Office | undefined> {
     if (!this.#leads) return undefined;
+    this.#leaveIfOver();
     if (this.#office !== undefined || (!take && this.#taking === undefined)) return this.#office;
     this.#idleTerm = -1;
     this.#taking ??= this.#take().finally(() => {
@@ -148,7 +152,7 @@ export class Coordination {
       }
       if (!this.#leads || this.#host.term !== term) return undefined;
       this.#lookedTerm = term;
-      this.#office = { reign, coordinator };
+      this.#office = { term, reign, coordinator };
       log.notice('coordinates the jobs', { reign: reign.number, active: coordinator.jobs.length });
       this.#wake(this.#host.members.map(({ id }) => id));
       this.#cleanUp(this.#office);
@@ -157,6 +161,10 @@ export class Coordination {
       this.#failed(undefined, error);
       return undefined;
     }
+  }
+
+  #leaveIfOver(): void {
+    if (!this.#leads || this.#office?.term !== this.#host.term) this.#office = undefined;
   }
 
   /** Leaves office; a bug is not caught. */
@@ -175,10 +183,8 @@ export class Coordination {
     if (this.#stopped) return;
     this.#timer = this.#host.clock.after(TICK_MS, () => this.#tick());
     const { clock, term, members } = this.#host;
-    if (!this.#leads) {
-      this.#office = undefined;
-      return;
-    }
+    this.#leaveIfOver();
+    if (!this.#leads) return;
     const office = this.#office;
     const nowMs = clock.monotonicMs();
     if (office === undefined) {
@@ -205,12 +211,12 @@ export class Coordination {
     read(this.#host, 'GET', JOBS_KEY).then(
       (bytes) => {
         if (this.#stopped) return;
-        const { jobs } = bytes === null ? NO_JOBS : decodeRecord<JobIndex>(bytes as Uint8Array);
+        const { jobs, lastId } = bytes === null ? NO_JOBS : decodeRecord<JobIndex>(bytes as Uint8Array);
         const hasWork = jobs.some(
           ({ state, unclean }) => state === 'active' || state === 'removed' || unclean,
         );
         if (hasWork) void this.#inOffice(true);
-        else this.#idleTerm = term;
+        else [this.#idleTerm, this.#idleLastJob] = [term, lastId];
       },
       (error: unknown) => this.#failed(this.#office, error),
     );
@@ -232,7 +238,7 @@ export class Coordination {
     this.#pump({ coordinator, ...office });
     // Out of order: it is not known what holds.
     if (orders === undefined) return NOT_COORDINATOR;
-    return { answer: 'orders', ...orders };
+    return { answer: 'orders', lastJob: office.reign.index.lastId, ...orders };
   }
 
   async #submit(office: Office, order: JobOrderRecord): Promise<Answer> {

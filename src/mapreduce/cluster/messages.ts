@@ -127,7 +127,8 @@ export type Question =
   | { readonly ask: 'wake' };
 
 export type Answer =
-  | ({ readonly answer: 'orders' } & Orders)
+  /** `lastJob`: the largest id that a job has had. */
+  | ({ readonly answer: 'orders'; readonly lastJob: JobId } & Orders)
   | { readonly answer: 'submitted'; readonly id: JobId }
   /** Whether anything was changed. */
   | { readonly answer: 'changed'; readonly changed: boolean }

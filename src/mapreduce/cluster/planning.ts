@@ -108,7 +108,13 @@ function goodSplitBytes(totalBytes: number, threads: number): number {
 /** Throws ConfigError when the module is not what the client has. */
 function withHash(job: JobName, files: BulkFiles): JobName {
   if (job.kind === 'builtin') return job;
-  return { ...job, sha256: job.sha256 === '' ? sha256Hex(readModule(job.path, files)) : job.sha256 };
+  const sha256 = sha256Hex(readModule(job.path, files));
+  if (job.sha256 !== '' && job.sha256 !== sha256) {
+    throw new ConfigError(
+      `${job.path}, on the server, is not the job that you have: its SHA-256 is ${sha256}`,
+    );
+  }
+  return { ...job, sha256 };
 }
 
 function specOf(job: JobName, args: JobSpec['args']): JobSpec {

@@ -40,8 +40,18 @@ export function transact(
 
 /** A linearizable read. Throws StoreError. */
 export function read(host: ServiceHost, ...argv: readonly (string | number | Uint8Array)[]): Promise<Reply> {
+  return readFrom(host, undefined, ...argv);
+}
+
+/** As `read`, of a database of the clients. */
+export function readFrom(
+  host: ServiceHost,
+  db: number | undefined,
+  ...argv: readonly (string | number | Uint8Array)[]
+): Promise<Reply> {
   return new Promise((resolve, reject) => {
-    host.read(command(...argv), (reply) => {
+    const asked = command(...argv);
+    host.read(db === undefined ? asked : { ...asked, db }, (reply) => {
       if (reply instanceof ErrorReply) reject(new StoreError(reply));
       else resolve(reply);
     });

@@ -38,6 +38,7 @@ interface ActiveJobHere {
 
 /** While there are jobs. */
 export const POLL_MS = 250;
+const VIEWS_EVERY_MS = 10_000;
 const RUN_BYTES = 8;
 /** A question has a limit. */
 const ENDED_PER_REPORT = 64;
@@ -49,7 +50,7 @@ export class WorkerNode {
   #seq = 0;
   #ended: EndedAttempt[] = [];
   #active: ReadonlyMap<JobId, ActiveJobHere> = new Map();
-  /** The largest that was ever active: a smaller one that is not active is over. */
+  /** The largest that there has been: a smaller one that is not active is over. */
   #lastJob = 0;
   /** It is not known whether there are jobs. */
   #curious: boolean;
@@ -57,6 +58,7 @@ export class WorkerNode {
   /** Something has happened since it was asked. */
   #again = false;
   #timer: Timer | undefined;
+  #viewTimer: Timer | undefined;
   #stopped = false;
   /** Of attempts, since the server was started. */
   readonly counts = { done: 0, failed: 0, unfetched: 0 };
@@ -68,6 +70,7 @@ export class WorkerNode {
     this.#run = Buffer.from(options.host.random.bytes(RUN_BYTES)).toString('hex');
     this.#curious = !options.shuffle.isSwept;
     if (this.#curious) this.#askIn(POLL_MS);
+    this.#lookAtViews();
   }
 
   get busy(): number {
@@ -83,11 +86,20 @@ export class WorkerNode {
   stop(): void {
     this.#stopped = true;
     this.#timer?.cancel();
+    this.#viewTimer?.cancel();
     for (const slot of this.#slots) slot.close();
   }
 
   get #hasInterest(): boolean {
     return this.#curious || this.#active.size > 0 || this.#ended.length > 0 || this.busy > 0;
+  }
+
+  /** One that the log has made again, after a restart or on a newcomer, may be of a job that is over. */
+  #lookAtViews(): void {
+    this.#viewTimer = this.#options.host.clock.after(VIEWS_EVERY_MS, () => {
+      if (!this.#hasInterest && this.#options.host.views.some((view) => VIEW.test(view))) this.wake();
+      this.#lookAtViews();
+    });
   }
 
   // Asking
@@ -134,8 +146,9 @@ export class WorkerNode {
 
   // Orders
 
-  #obey({ start, abort, settled, active }: Orders): void {
+  #obey({ start, abort, settled, active, lastJob }: Orders & { lastJob: JobId }): void {
     this.#curious = false;
+    this.#lastJob = Math.max(this.#lastJob, lastJob);
     this.#setActive(active);
     const over = new Set(settled.map(nameOf));
     this.#ended = this.#ended.filter((ended) => !over.has(nameOf(ended)));
@@ -180,7 +193,6 @@ export class WorkerNode {
   #setActive(active: Orders['active']): void {
     const { shuffle, host } = this.#options;
     this.#active = new Map(active.map(([job, epoch, secret]) => [job, { epoch, secret }]));
-    this.#lastJob = Math.max(this.#lastJob, ...this.#active.keys());
     const names = new Map(
       active.map(([job, epoch, secret]) => [jobDirectory({ job, epoch }), secretBytes(secret)]),
     );
