@@ -55,8 +55,9 @@ export function planInThread(mission: PlanMission, threads: Threads, clock: Cloc
   return new Promise((resolve) => {
     const end = (outcome: PlanOutcome): void => {
       timer.cancel();
-      thread.terminate();
+      // First: the thread may end while it is told to.
       resolve(outcome);
+      thread.terminate();
     };
     const refuse = (message: string) => end({ outcome: 'refused', message });
     const thread = threads.start(MAPREDUCE_PLANNER, mission, {
