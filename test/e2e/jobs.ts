@@ -1,9 +1,9 @@
 /** Jobs of MapReduce on a cluster of processes: submitted, watched, and compared with what a naive program says. */
-import { execFile } from 'node:child_process';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { ProcessCluster, redisCli, type ServerProcess, until } from './processes.ts';
 
 /** A job whose tasks take time without taking the processor: so that something can happen in the middle of each phase. */
@@ -153,20 +153,22 @@ function writeTexts(directory: string): { files: string[]; expected: string } {
   return { files, expected: linesOf(counts) };
 }
 
-/** `hstore mapreduce` with these arguments, to its end. */
+/** `hstore mapreduce` with these arguments and nothing piped in, to its end. */
 export async function runProgram(
   program: string,
   args: readonly string[],
 ): Promise<{ stdout: string; stderr: string; status: number }> {
-  try {
-    const { stdout, stderr } = await promisify(execFile)(process.execPath, [program, 'mapreduce', ...args], {
-      maxBuffer: 1 << 28,
-    });
-    return { stdout, stderr, status: 0 };
-  } catch (error) {
-    const { stdout, stderr, code } = error as { stdout: string; stderr: string; code: number };
-    return { stdout, stderr, status: code };
-  }
+  const stdio = ['ignore', 'pipe', 'pipe'] as const;
+  const child = spawn(process.execPath, [program, 'mapreduce', ...args], { stdio: [...stdio] });
+  const told = { stdout: '', stderr: '' };
+  child.stdout!.setEncoding('utf8').on('data', (text: string) => {
+    told.stdout += text;
+  });
+  child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+    told.stderr += text;
+  });
+  const [status] = (await once(child, 'close')) as [number];
+  return { ...told, status };
 }
 
 function wordOf(n: number): string {
