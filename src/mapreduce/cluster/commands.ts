@@ -231,9 +231,13 @@ export class Commands {
   }
 
   async #noResult(id: JobId): Promise<ConfigError> {
-    const { state } = await this.#job(id);
+    const { state, out } = await this.#job(id);
     if (state === 'active') return new ConfigError(`job ${id} is under way: wait for its end with MR.WAIT`);
-    if (state === 'done') return new ConfigError(`the result of job ${id} has become keys: read these`);
+    if (state === 'done' && out === 'keys') {
+      return new ConfigError(`the result of job ${id} has become keys: read these`);
+    }
+    if (state === 'done')
+      return new ConfigError(`the result of job ${id} has not arrived here yet: ask again`);
     return new ConfigError(
       `job ${id} has no result: it has ${state === 'failed' ? 'failed' : 'been cancelled'}`,
     );

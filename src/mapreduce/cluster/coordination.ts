@@ -44,6 +44,7 @@ interface Office {
 
 const TICK_MS = 250;
 const AGAIN_MS = 500;
+const LOOK_EVERY_MS = 30_000;
 /** After something that will not go away by itself. */
 const BROKEN_MS = 5000;
 /** Jobs under way, waiting ones among them. */
@@ -62,6 +63,7 @@ export class Coordination {
   #taking: Promise<Office | undefined> | undefined;
   /** In this term it was looked whether there is anything to do. */
   #lookedTerm = -1;
+  #lookedMs = 0;
   /** In this term there was nothing to do when it was looked. */
   #idleTerm = -1;
   #idleLastJob = 0;
@@ -188,7 +190,8 @@ export class Coordination {
     const office = this.#office;
     const nowMs = clock.monotonicMs();
     if (office === undefined) {
-      if (this.#lookedTerm !== term && nowMs >= this.#notBeforeMs) this.#look();
+      const isDue = this.#lookedTerm !== term || nowMs >= this.#lookedMs + LOOK_EVERY_MS;
+      if (isDue && nowMs >= this.#notBeforeMs) this.#look(nowMs);
       return;
     }
     const { coordinator } = office;
@@ -204,10 +207,11 @@ export class Coordination {
     this.#pump(office);
   }
 
-  /** A new leader takes over when there is something to do. */
-  #look(): void {
+  /** A new leader takes over when there is something to do. What it reads may be older where `reads local` is set. */
+  #look(nowMs: number): void {
     const { term } = this.#host;
     this.#lookedTerm = term;
+    this.#lookedMs = nowMs;
     read(this.#host, 'GET', JOBS_KEY).then(
       (bytes) => {
         if (this.#stopped) return;
@@ -405,7 +409,7 @@ export class Coordination {
         ({ state, unclean }) => unclean === true || state === 'removed',
       );
       if (left !== undefined) {
-        await cleanJob(this.#host, office.reign, left);
+        await cleanJob(office.reign, left);
         this.#cleanUp(office);
       }
       return NOT_COORDINATOR;
@@ -440,6 +444,6 @@ function summaryOf(record: JobRecord): JobSummary {
   const { id, token, name, job, submittedMs, reducers, bytes } = record;
   return {
     ...{ id, token, name, job: jobText(job), state: 'active', submittedMs },
-    ...{ maps: mapCount(record), reduces: reducers, bytes },
+    ...{ maps: mapCount(record), reduces: reducers, bytes, out: record.out.kind },
   };
 }

@@ -26,7 +26,7 @@ import {
   uploadsKey,
 } from './records.ts';
 import type { Reign } from './reign.ts';
-import { command, read } from './system-keys.ts';
+import { command } from './system-keys.ts';
 
 /** Of a result that becomes keys: it is one operation of the log, with the prefix for each of them. */
 const KEYS_BYTES_MAX = 16 << 20;
@@ -63,7 +63,7 @@ export async function endJob(host: ServiceHost, reign: Reign, job: ActiveJob, en
   const result = isDone ? job.result : undefined;
   const commands: ServiceCommand[] = [];
   if (result !== undefined && record.out.kind === 'keys') {
-    const keys = await keyCommands(host, id, result, record.out);
+    const keys = await keyCommands(reign, id, result, record.out);
     if (keys === undefined) return endJob(host, reign, job, { state: 'failed', failure: TOO_MANY_KEYS });
     commands.push(...keys);
   } else if (result !== undefined) {
@@ -79,22 +79,20 @@ export async function endJob(host: ServiceHost, reign: Reign, job: ActiveJob, en
 }
 
 /** Clears what does not count of a job that has ended; all of it, when it was removed. Throws as `endJob` does. */
-export async function cleanJob(host: ServiceHost, reign: Reign, { id, state }: JobSummary): Promise<void> {
+export async function cleanJob(reign: Reign, { id, state }: JobSummary): Promise<void> {
   const kept = new Set<string>();
-  const stored = state === 'done' ? await read(host, 'GET', resultKey(id)) : null;
-  if (stored !== null) {
-    const { parts } = decodeRecord<JobResult>(stored as Uint8Array);
+  // In the log, as a write: what a read shows may be older where `reads local` is set.
+  const [stored, uploads] = await reign.write([
+    command('GET', resultKey(id)),
+    command('GET', uploadsKey(id)),
+  ]);
+  if (stored instanceof Uint8Array && state === 'done') {
+    const { parts } = decodeRecord<JobResult>(stored);
     parts.forEach(([attempt], task) => {
       kept.add(`${task} ${attempt}`);
     });
   }
-  const uploads = await read(host, 'GET', uploadsKey(id));
-  const lines =
-    uploads === null
-      ? []
-      : Buffer.from(uploads as Uint8Array)
-          .toString()
-          .split('\n');
+  const lines = uploads instanceof Uint8Array ? Buffer.from(uploads).toString().split('\n') : [];
   for (const line of new Set(lines)) {
     if (line === '' || kept.has(line)) continue;
     const [task, attempt] = line.split(' ').map(Number) as [number, number];
@@ -124,7 +122,7 @@ function without(index: JobIndex, id: JobId): JobIndex {
 
 /** A key for each key of the result: what its lines say behind `key: `. Undefined: that is too much for one operation. */
 async function keyCommands(
-  host: ServiceHost,
+  reign: Reign,
   id: JobId,
   result: JobResult,
   out: JobOut & { kind: 'keys' },
@@ -138,7 +136,7 @@ async function keyCommands(
     pairs = [];
   };
   for (const [task, [attempt, chunks]] of result.parts.entries()) {
-    for (const [key, value] of valuesOf(await partBytes(host, { id, task, attempt, chunks }))) {
+    for (const [key, value] of valuesOf(await partBytes(reign, { id, task, attempt, chunks }))) {
       pairs.push(Buffer.concat([prefix, key]), value);
       bytes += prefix.length + key.length + value.length + PAIR_BYTES;
       if (bytes > KEYS_BYTES_MAX) return undefined;
@@ -151,12 +149,12 @@ async function keyCommands(
 
 /** A part of the result, whole. */
 async function partBytes(
-  host: ServiceHost,
+  reign: Reign,
   { id, task, attempt, chunks }: { id: JobId; task: number; attempt: number; chunks: number },
 ): Promise<Buffer> {
   const all: Uint8Array[] = [];
   for (let chunk = 0; chunk < chunks; chunk++) {
-    const bytes = await read(host, 'GET', chunkKey(id, task, attempt, chunk));
+    const [bytes] = await reign.write([command('GET', chunkKey(id, task, attempt, chunk))]);
     if (!(bytes instanceof Uint8Array))
       throw new CorruptionError(`a part of the result of job ${id} is gone`);
     all.push(bytes);

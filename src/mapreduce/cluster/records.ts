@@ -93,6 +93,7 @@ export interface JobSummary {
   readonly maps: number;
   readonly reduces: number;
   readonly bytes: number;
+  readonly out: JobOut['kind'];
   readonly counters?: Counters;
   readonly failure?: EndedBy;
   /** Chunks of attempts that do not count may still be there. */
