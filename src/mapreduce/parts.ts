@@ -144,7 +144,8 @@ export function rowAt(
   let next = at;
   const varint = (): number | undefined => {
     let value = 0;
-    for (let factor = 1; next < bytes.length; factor *= 0x80) {
+    const last = Math.min(bytes.length, next + VARINT_BYTES_MAX);
+    for (let factor = 1; next < last; factor *= 0x80) {
       const byte = bytes[next++]!;
       value += (byte & 0x7f) * factor;
       if (byte < 0x80) return value;

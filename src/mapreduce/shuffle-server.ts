@@ -15,6 +15,7 @@ import { ShuffleSession, type ShuffleSessionHost } from './shuffle-session.ts';
 export const CONNECTIONS_MAX = 64;
 /** Connections that were told so, and are about to go. */
 const LEAVING_MAX = 64;
+const LEAVING_MS_MAX = 5000;
 /** Of its directory. */
 export const JOB_NAME = /^job-\w+-\w+$/;
 
@@ -105,7 +106,13 @@ export class ShuffleServer {
 
   #turnAway(connection: Connection): void {
     this.#leaving++;
-    connection.handle({ onData: () => {}, onClose: () => void this.#leaving-- });
+    // Who does not go when told is thrown out: there is room for so many only.
+    const timer = this.#bulk.clock.after(LEAVING_MS_MAX, () => connection.destroy());
+    const onClose = (): void => {
+      timer.cancel();
+      this.#leaving--;
+    };
+    connection.handle({ onData: () => {}, onClose });
     if (this.#leaving > LEAVING_MAX) {
       connection.destroy();
     } else {

@@ -43,6 +43,8 @@ export interface NodeOptions {
   readonly onInvitation: Invited;
   /** A question or an answer of a peer's service. */
   readonly onServiceMessage: (from: NodeId, message: ServiceMessage) => void;
+  /** Whether there is something of its that must not be lost; what it keeps in the store is not counted otherwise. */
+  readonly serviceHoldsData?: () => boolean;
 }
 
 export class Node {
@@ -132,9 +134,10 @@ export class Node {
     return id === this.id ? { connected: true, lastHeardMs: undefined } : this.links.status(id);
   }
 
-  /** Nothing was ever written that is still there. */
+  /** Something was written that is still there. */
   get hasData(): boolean {
     const { stateMachine } = this.replica;
+    if (this.#options.serviceHoldsData?.() === true) return true;
     return stateMachine.sizes.some((size) => size > 0) || stateMachine.clientSessionCount > 0;
   }
 

@@ -258,6 +258,7 @@ class Server implements RunningServer, ServerContext {
       onRemoved: () => this.#wasRemoved(),
       onInvitation: (invitation, answer) => this.#adoption!.invited(invitation, answer),
       onServiceMessage: (from, message) => this.service.receive(from, message),
+      serviceHoldsData: () => this.service.holdsData,
     });
   }
 
@@ -294,6 +295,7 @@ class Server implements RunningServer, ServerContext {
       name: this.self.name,
       advice: 'stop it; to make it a member again, empty its data directory and start it with --join',
     });
+    void this.service.end();
     this.#directory!.markRemoved().catch(this.#onFatal);
   }
 

@@ -22,6 +22,8 @@ import type { ServiceCalls } from './service-calls.ts';
 const TRANSACTION_BYTES_MAX = 24 << 20;
 /** Under way at a time: transactions and reads, and the bytes of transactions. */
 const UNDER_WAY_MAX = 1024;
+/** Readers, of whom there are many, leave room for those who write. */
+const READS_UNDER_WAY_MAX = 768;
 const UNDER_WAY_BYTES_MAX = 64 << 20;
 
 const TOO_LARGE = new ErrorReply('ERR', 'too large');
@@ -81,6 +83,10 @@ export class NodeServiceHost implements ServiceHost {
     return this.#options.node.replica.raft.term;
   }
 
+  get diskFull(): boolean {
+    return this.#options.node.replica.diskFull;
+  }
+
   transact({ watched, commands }: ServiceTransaction, done: (reply: Reply) => void): void {
     const transaction = {
       watched: watched.map(({ key, version }) => ({ db: SYSTEM_DATABASE, key, version })),
@@ -98,6 +104,7 @@ export class NodeServiceHost implements ServiceHost {
     const command = findDataCommand(argv);
     assert(command?.kind === 'read', 'a command that reads', latin1(argv[0]!));
     checkCommand(argv);
+    if (this.#underWay >= READS_UNDER_WAY_MAX) return this.#later(() => done(TOO_MUCH));
     this.#start(0, done, (waiter) => this.#options.node.replica.read(db, command, argv, waiter));
   }
 

@@ -76,6 +76,10 @@ export class ServiceSlot implements ServiceDoor {
     this.#running?.calls.receive(from, message);
   }
 
+  get holdsData(): boolean {
+    return this.#running?.service.holdsData ?? false;
+  }
+
   info(): readonly (readonly [string, string | number])[] {
     return this.#running?.service.info() ?? [];
   }

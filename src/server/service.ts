@@ -46,6 +46,8 @@ export interface ServiceHost {
   readonly leader: number;
   /** Of this server. Grows with every election that it hears of. */
   readonly term: number;
+  /** The disk of this server, or of the leader, has no room: nothing can be written. */
+  readonly diskFull: boolean;
 
   /**
    * All commands in one operation of the log, or none. An array of their replies; NullArrayReply when a watched version
@@ -130,6 +132,8 @@ export interface Service {
   execute(request: ServiceRequest): void;
   /** A question of a peer's service. `answer` is called once or not at all, now or later. */
   onCall(from: number, payload: Uint8Array, answer: (payload: Uint8Array) => void): void;
+  /** There is something that would be lost if this server, alone so far, became a member of another cluster. */
+  readonly holdsData: boolean;
   /** Fields of its section of INFO. */
   info(): readonly (readonly [string, string | number])[];
   /** Nothing is called any more when it resolves. */

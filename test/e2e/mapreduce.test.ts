@@ -166,7 +166,7 @@ test('code of the user runs where the operator has put it, and nowhere else', as
   expect(redisCli(port, 'mr.submit', 'none.js', 'FILES', '1', file!).output).toContain('there is no');
   const other = ['SHA256', 'a'.repeat(64)];
   expect(redisCli(port, 'mr.submit', 'slow.js', 'FILES', '1', file!, ...other).output).toContain(
-    'has changed',
+    'is not the job that you have',
   );
   await world.end();
   world = await JobWorld.start(1, ['--mr-modules', '']);

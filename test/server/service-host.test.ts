@@ -88,7 +88,7 @@ describe('a service', () => {
       'CLUSTERDOWN',
     ]);
     const reads = await Promise.all(Array.from({ length: 1100 }, () => server.get('nothing')));
-    expect(reads.filter((reply) => reply === null)).toHaveLength(1024);
+    expect(reads.filter((reply) => reply === null)).toHaveLength(768);
     expect(await server.get('nothing')).toBe(null);
   });
 

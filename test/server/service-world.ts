@@ -46,6 +46,8 @@ export class RecordingService implements Service {
     answer(fromLatin1(`heard: ${latin1(payload)}`));
   }
 
+  holdsData = false;
+
   info(): readonly (readonly [string, string | number])[] {
     return [
       ['mapreduce_role', 'recorder'],

@@ -10,7 +10,7 @@ import { assert } from '../../lib/assert.ts';
 import { type Assignment, type JobFailure, Master, type Phase, type RunningAttempt } from '../master.ts';
 import { splitBytesOf } from '../splits.ts';
 import type { Counters, TaskDone, TaskFailure } from '../tasks.ts';
-import type { ClusterSplit, JobBrief, JobProgress, Source } from './messages.ts';
+import type { AttemptEnd, ClusterSplit, JobBrief, JobProgress, Source } from './messages.ts';
 import { type Fact, type JobRecord, type JobResult, mapCount } from './records.ts';
 
 export interface ClusterDone extends TaskDone {
@@ -23,30 +23,43 @@ export interface ClusterDone extends TaskDone {
   readonly inputBytes: number;
 }
 
+/** The server that has tried, and those that could do it instead. */
+interface TriedAt {
+  readonly node: number;
+  readonly others: readonly number[];
+}
+
 /** Attempts of one coordinator and job: numbers are never used twice, by no coordinator. */
 const ATTEMPTS_PER_REIGN = 2 ** 20;
 /** Of a job on one server: then it is given work only if there is nobody else. */
 const NODE_FAILURES_MAX = 3;
-/** Servers that cannot fetch from one which is alive, until it is taken for lost. */
+/** Fetches from a server which is alive that fail, until it is taken for lost. */
 const COMPLAINTS_MAX = 2;
+/** Attempts of a reduce task that could not have their input, one after the other. */
+const UNFETCHED_MAX = 8;
 const SLOTS = 16_384;
 /** Of a job: the list of all jobs has them. */
-const COUNTERS_MAX = 100;
+const COUNTERS_MAX = 50;
 
 export class ActiveJob {
   readonly record: JobRecord;
   /** Of its record, in the store. */
   readonly recordVersion: number;
   readonly #reign: number;
-  #epoch = 1;
+  #epoch: number;
+  #view: string | undefined;
   #master: Master<ClusterDone>;
   /** Attempts that have ended, and whose fact is on its way into the log. */
   readonly #pending = new Map<string, number>();
   /** Of a task, the servers on which it has failed. */
   readonly #failedOn = new Map<string, Set<number>>();
   readonly #failuresOf = new Map<number, number>();
-  /** Of a server that is alive: the tasks that could not fetch from it. */
-  readonly #complaints = new Map<number, Set<number>>();
+  /** Servers that cannot do anything of the job. */
+  readonly #unable = new Set<number>();
+  /** Of reduce tasks: attempts that could not have their input. */
+  readonly #unfetched = new Map<number, number>();
+  /** Of a server that is alive: the attempts that could not fetch from it. */
+  readonly #complaints = new Map<number, number>();
   /** Attempts of reduce tasks that were told of map outputs which have been lost since. */
   readonly #outdated = new Set<number>();
   /** Of attempts under way. */
@@ -57,12 +70,16 @@ export class ActiveJob {
   viewMissingSinceMs: number | undefined;
   /** A server has had the view of this epoch. */
   viewSeen = false;
+  /** One is on its way. */
+  isFreezing = false;
   state: 'running' | 'ending' = 'running';
 
   constructor(record: JobRecord, recordVersion: number, reign: number) {
     this.record = record;
     this.recordVersion = recordVersion;
     this.#reign = reign;
+    // Stored keys are read when the job's turn has come, and there is a view of them.
+    this.#epoch = record.input.kind === 'files' ? 1 : 0;
     this.#master = this.#newMaster();
   }
 
@@ -92,9 +109,13 @@ export class ActiveJob {
     ]);
   }
 
-  /** The view that its map tasks read; undefined when it reads files. */
+  get readsKeys(): boolean {
+    return this.record.input.kind === 'keys';
+  }
+
+  /** The view that its map tasks read, once there is one. */
   get view(): string | undefined {
-    return this.record.input.kind === 'keys' ? viewName(this.id, this.#epoch) : undefined;
+    return this.#view;
   }
 
   get brief(): JobBrief {
@@ -141,6 +162,7 @@ export class ActiveJob {
 
   /** A fact that is in the log, or comes from it. The other attempts of its task, which need not go on. */
   apply(fact: Fact, nowMs: number): readonly RunningAttempt[] {
+    if (fact.fact !== 'epoch' && fact.epoch !== this.#epoch) return [];
     switch (fact.fact) {
       case 'map':
       case 'reduce': {
@@ -151,6 +173,7 @@ export class ActiveJob {
         const done = { attempt, node, bytes, counters, chunks, inputBytes, file: '' };
         const { counts, abort } = this.#master.settle({ phase, task, attempt }, done, nowMs);
         if (counts && phase === 'map') this.#mapBytesDone += this.#inputBytes(task);
+        if (counts && phase === 'reduce') this.#unfetched.delete(task);
         return abort;
       }
       case 'maps-lost':
@@ -164,6 +187,8 @@ export class ActiveJob {
         return [];
       case 'epoch':
         this.#epoch = fact.epoch;
+        this.#view = fact.view;
+        this.isFreezing = false;
         this.#master = this.#newMaster();
         this.#pending.clear();
         this.#outdated.clear();
@@ -178,18 +203,19 @@ export class ActiveJob {
 
   /**
    * What the server is to do next of this job. Where something has failed it is tried again only when it has failed
-   * everywhere: `others` are the servers that could do it instead. `hasView`: it can read the keys.
+   * everywhere: `others` are the servers that could do it instead. `may`: whether it can do such tasks at all.
    */
   next(
     node: number,
     nowMs: number,
-    { others, hasView }: { others: readonly number[]; hasView: boolean },
+    { others, may }: { others: readonly number[]; may: Readonly<Record<Phase, boolean>> },
   ): Assignment | undefined {
-    if (this.state !== 'running') return undefined;
-    const isBad = (server: number) => (this.#failuresOf.get(server) ?? 0) >= NODE_FAILURES_MAX;
+    if (this.state !== 'running' || this.#unable.has(node)) return undefined;
+    const failuresOf = (server: number) => this.#failuresOf.get(server) ?? 0;
+    const isBad = (server: number) => this.#unable.has(server) || failuresOf(server) >= NODE_FAILURES_MAX;
     if (isBad(node) && !others.every(isBad)) return undefined;
     return this.#master.next(node, nowMs, (phase, task) => {
-      if (phase === 'map' && !hasView) return false;
+      if (!may[phase]) return false;
       const failedOn = this.#failedOn.get(taskName(phase, task));
       if (failedOn?.has(node) !== true) return true;
       return others.every((other) => failedOn.has(other) || isBad(other));
@@ -207,28 +233,65 @@ export class ActiveJob {
     this.#pending.set(taskName(phase, task), attempt);
   }
 
-  failed({ attempt, task, phase }: Assignment, node: number, failure: TaskFailure, nowMs: number): void {
+  /** `at`: the server, and others that could do it instead. */
+  failed({ attempt, task, phase }: Assignment, at: TriedAt, failure: TaskFailure, nowMs: number): void {
     if (!this.isRunning(attempt)) return;
+    const { node, others } = at;
     this.failedAttempts++;
-    const name = taskName(phase, task);
-    this.#failedOn.set(name, (this.#failedOn.get(name) ?? new Set()).add(node));
+    const failedOn = this.#avoid(phase, task, node);
     this.#failuresOf.set(node, (this.#failuresOf.get(node) ?? 0) + 1);
-    // What is wrong on one server need not be so on another.
-    const deterministic = failure.deterministic && failure.local !== true;
-    this.#master.failed(attempt, { ...failure, deterministic }, nowMs);
+    // What is wrong on one server need not be so on another: it counts when it has failed on all.
+    const isLocal = failure.local === true;
+    const isUntried = (other: number) => !failedOn.has(other) && !this.#unable.has(other);
+    if (isLocal && others.some(isUntried)) return this.lost(attempt);
+    this.#failTask(attempt, { ...failure, deterministic: failure.deterministic && !isLocal }, nowMs);
+  }
+
+  /** The server can do nothing of the job. That ends it when no other can. */
+  unable({ attempt }: Assignment, { node, others }: TriedAt, failure: TaskFailure, nowMs: number): void {
+    this.#unable.add(node);
+    if (!this.isRunning(attempt)) return;
+    if (others.some((other) => !this.#unable.has(other))) return this.lost(attempt);
+    this.#failTask(attempt, { ...failure, deterministic: true }, nowMs);
+  }
+
+  #failTask(attempt: number, failure: TaskFailure, nowMs: number): void {
+    this.#forget(attempt);
+    this.#master.failed(attempt, failure, nowMs);
+  }
+
+  /** The task is for other servers, if there are any that have not failed it. Those that have. */
+  #avoid(phase: Phase, task: number, node: number): ReadonlySet<number> {
+    const name = taskName(phase, task);
+    const failedOn = (this.#failedOn.get(name) ?? new Set()).add(node);
+    this.#failedOn.set(name, failedOn);
+    return failedOn;
   }
 
   /** The tasks whose outputs are lost, when a task could not fetch from the server. */
   unfetched(
-    { task, attempt }: Assignment,
-    from: { node: number; maps: readonly number[]; isAlive: boolean },
+    { phase, task, attempt }: Assignment,
+    by: number,
+    from: AttemptEnd & { end: 'unfetched' } & { isAlive: boolean },
+    nowMs: number,
   ): readonly number[] {
     if (!this.isRunning(attempt)) return [];
-    this.#master.lost(attempt);
-    if (from.maps.length > 0) return from.maps.filter((map) => this.#isAt(map, from.node));
-    const complaints = (this.#complaints.get(from.node) ?? new Set()).add(task);
+    const times = (this.#unfetched.get(task) ?? 0) + 1;
+    this.#unfetched.set(task, times);
+    if (times >= UNFETCHED_MAX) {
+      const message = `map outputs cannot be fetched: ${from.message}`;
+      this.#failTask(attempt, { message, deterministic: true }, nowMs);
+      return [];
+    }
+    this.lost(attempt);
+    if (from.maps.length > 0) {
+      return from.maps.flatMap(([map, made]) => (this.#isAt(map, made, from.node) ? [map] : []));
+    }
+    // It may be the way between the two: another server is to try, for this one would ask again at once.
+    this.#avoid(phase, task, by);
+    const complaints = (this.#complaints.get(from.node) ?? 0) + 1;
     this.#complaints.set(from.node, complaints);
-    if (from.isAlive && complaints.size < Math.min(COMPLAINTS_MAX, this.record.reducers)) return [];
+    if (from.isAlive && complaints < Math.min(COMPLAINTS_MAX, this.record.reducers)) return [];
     this.#complaints.delete(from.node);
     return this.outputsOf(from.node);
   }
@@ -251,8 +314,14 @@ export class ActiveJob {
     });
   }
 
-  #isAt(map: number, node: number): boolean {
-    return this.#master.doneOf('map', map)?.node === node;
+  #isAt(map: number, attempt: number, node: number): boolean {
+    const done = this.hasTask('map', map) ? this.#master.doneOf('map', map) : undefined;
+    return done?.node === node && done.attempt === attempt;
+  }
+
+  /** What a message says may be of no task at all. */
+  hasTask(phase: Phase, task: number): boolean {
+    return Number.isInteger(task) && task >= 0 && task < this.#master.count(phase);
   }
 
   isRunning(attempt: number): boolean {
@@ -275,9 +344,13 @@ export class ActiveJob {
 
   /** Through no fault of the task. */
   lost(attempt: number): void {
+    this.#forget(attempt);
+    this.#master.lost(attempt);
+  }
+
+  #forget(attempt: number): void {
     this.#bytes.delete(attempt);
     this.#outdated.delete(attempt);
-    this.#master.lost(attempt);
   }
 
   noteBytes(attempt: number, bytes: number): void {
@@ -292,7 +365,8 @@ export class ActiveJob {
     const { db, pattern, splits } = input;
     const slot = (i: number) => Math.floor((SLOTS * i) / splits);
     const range = { fromSlot: slot(task), toSlot: slot(task + 1) };
-    return { kind: 'keys', view: viewName(this.id, this.#epoch), db, pattern, ...range };
+    assert(this.#view !== undefined, 'stored keys are read from a view', this.id);
+    return { kind: 'keys', view: this.#view, db, pattern, ...range };
   }
 
   /** Of all map tasks, which must be done. */
@@ -330,8 +404,9 @@ function taskName(phase: Phase, task: number): string {
   return `${phase} ${task}`;
 }
 
-export function viewName(id: number, epoch: number): string {
-  return `mr-${id}-${epoch}`;
+/** Never used twice: `reign` is that of the coordinator, `count` grows in it. */
+export function viewName(id: number, reign: number, count: number): string {
+  return `mr-${id}-${reign}-${count}`;
 }
 
 /** Of the pattern or prefix of a record. */

@@ -59,3 +59,32 @@ export type FromClusterWorker =
       readonly message: string;
     }
   | { readonly kind: 'piece'; readonly attempt: number; readonly bytes: Uint8Array };
+
+const KINDS: readonly FromClusterWorker['kind'][] = [
+  ...(['ready', 'unable', 'progress', 'done', 'failed'] as const),
+  ...(['taken', 'fetched', 'unfetched', 'piece'] as const),
+];
+
+/** Undefined: it is none of these. Code of users runs in the thread, and could send anything. */
+export function readWorkerMessage(message: unknown): FromClusterWorker | undefined {
+  if (!isObject(message) || !KINDS.some((kind) => kind === message.kind)) return undefined;
+  const { kind, attempt, done, failure, maps, node, bytes } = message;
+  const isSound =
+    (kind === 'ready' || kind === 'unable' || Number.isSafeInteger(attempt)) &&
+    (kind !== 'done' || isDone(done)) &&
+    ((kind !== 'failed' && kind !== 'unable') ||
+      (isObject(failure) && typeof failure.message === 'string')) &&
+    (kind !== 'progress' || Number.isSafeInteger(bytes)) &&
+    (kind !== 'piece' || bytes instanceof Uint8Array) &&
+    (kind !== 'unfetched' || (Array.isArray(maps) && Number.isSafeInteger(node)));
+  return isSound ? (message as unknown as FromClusterWorker) : undefined;
+}
+
+function isDone(done: unknown): boolean {
+  if (!isObject(done) || typeof done.file !== 'string' || !Number.isSafeInteger(done.bytes)) return false;
+  return isObject(done.counters) && Object.values(done.counters).every((count) => Number.isFinite(count));
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
+}

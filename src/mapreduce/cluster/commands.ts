@@ -7,9 +7,9 @@ import type { Threads } from '../../lib/bulk.ts';
 import { ConfigError } from '../../lib/errors.ts';
 import { ErrorReply, type Reply } from '../../resp/reply.ts';
 import { SERVICE_PAYLOAD_BYTES_MAX, type ServiceHost, type ServiceRequest } from '../../server/service.ts';
-import { type Asked, askCoordinator } from './asking.ts';
+import { ASK_MS_MAX, type Asked, askCoordinator } from './asking.ts';
 import { statusReply, summaryReply, text } from './job-replies.ts';
-import { encodeMessage, type JobView } from './messages.ts';
+import { encodeMessage, type JobView, type Question } from './messages.ts';
 import { type Plan, planInThread } from './planning.ts';
 import type { JobId, JobOrderRecord } from './records.ts';
 import { BEGIN, chunkOf, pageOf, resultOf } from './results.ts';
@@ -43,6 +43,11 @@ const KEYS_PER_SPLIT = 2000;
 const BYTES_PER_REDUCE = 16 << 20;
 const KEYS_PER_REDUCE = 20_000;
 const TOKEN_BYTES = 16;
+/** Each has a thread that looks for the files. */
+const SUBMISSIONS_MAX = 4;
+/** Questions to the coordinator: of those that a server may have under way, some are for its work. */
+const ASKING_MAX = 32;
+const TURN_MS = 50;
 
 const HELP = [
   'MR.SUBMIT job FILES numfiles file [file ...] | KEYS pattern [REDUCES n] [OUT STORE | OUT KEYS prefix]',
@@ -67,6 +72,8 @@ const HELP = [
 
 export class Commands {
   readonly #options: CommandsOptions;
+  #submissions = 0;
+  #asking = 0;
 
   constructor(options: CommandsOptions) {
     this.#options = options;
@@ -96,7 +103,19 @@ export class Commands {
 
   // Submitting
 
-  async #submit({ args, db, loopback }: ServiceRequest): Promise<Reply> {
+  async #submit(request: ServiceRequest): Promise<Reply> {
+    if (this.#submissions >= SUBMISSIONS_MAX) {
+      throw new ConfigError(`${SUBMISSIONS_MAX} other jobs are being submitted here: try again`);
+    }
+    this.#submissions++;
+    try {
+      return await this.#submitOne(request);
+    } finally {
+      this.#submissions--;
+    }
+  }
+
+  async #submitOne({ args, db, loopback }: ServiceRequest): Promise<Reply> {
     const { host } = this.#options;
     const submission = readSubmission(args, db);
     const threads = this.#options.slots * Math.max(1, host.members.length);
@@ -108,7 +127,7 @@ export class Commands {
     if (encodeMessage(question).length > SERVICE_PAYLOAD_BYTES_MAX) {
       throw new ConfigError('the names of the files take too much room: name fewer files at a time');
     }
-    const asked = await askCoordinator(host, question);
+    const asked = await this.#ask(question);
     if (asked.answer === 'submitted') return asked.id;
     return failedReply(asked, `the same with TOKEN ${order.token} tells its id, or submits it`);
   }
@@ -157,9 +176,22 @@ export class Commands {
 
   // Asking
 
+  async #ask(question: Question): Promise<Asked> {
+    const { clock } = this.#options.host;
+    for (const endMs = clock.monotonicMs() + ASK_MS_MAX; this.#asking >= ASKING_MAX; ) {
+      if (clock.monotonicMs() >= endMs) return { answer: 'none', mayBeDone: false };
+      await new Promise<void>((resolve) => clock.after(TURN_MS, resolve));
+    }
+    this.#asking++;
+    try {
+      return await askCoordinator(this.#options.host, question);
+    } finally {
+      this.#asking--;
+    }
+  }
+
   async #jobs(id?: JobId): Promise<readonly JobView[]> {
-    const { host } = this.#options;
-    const asked = await askCoordinator(host, id === undefined ? { ask: 'jobs' } : { ask: 'jobs', id });
+    const asked = await this.#ask(id === undefined ? { ask: 'jobs' } : { ask: 'jobs', id });
     if (asked.answer === 'jobs') return asked.jobs;
     throw new UnansweredError(failedReply(asked, ''));
   }
@@ -196,7 +228,7 @@ export class Commands {
   }
 
   async #change(ask: 'cancel' | 'remove', id: JobId): Promise<Reply> {
-    const asked = await askCoordinator(this.#options.host, { ask, id });
+    const asked = await this.#ask({ ask, id });
     if (asked.answer === 'changed') return asked.changed ? 1 : 0;
     return failedReply(asked, 'it may be asked for again');
   }

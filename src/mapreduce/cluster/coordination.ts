@@ -12,8 +12,9 @@ import { CorruptionError, HstoreError } from '../../lib/errors.ts';
 import type { ServiceHost } from '../../server/service.ts';
 import type { ActiveJob } from './active-job.ts';
 import { viewName } from './active-job.ts';
+import { Cleaner } from './cleaner.ts';
 import { Coordinator } from './coordinator.ts';
-import { changed, cleanJob, type Ending, endJob, tooLarge } from './ending.ts';
+import { changed, type Ending, endJob, tooLarge } from './ending.ts';
 import { type Answer, encodeMessage, type JobView, type Question, type Report } from './messages.ts';
 import {
   decodeRecord,
@@ -40,6 +41,9 @@ interface Office {
   readonly term: number;
   readonly reign: Reign;
   readonly coordinator: Coordinator;
+  readonly cleaner: Cleaner;
+  /** So many it has asked for. */
+  views: number;
 }
 
 const TICK_MS = 250;
@@ -64,6 +68,8 @@ export class Coordination {
   /** In this term it was looked whether there is anything to do. */
   #lookedTerm = -1;
   #lookedMs = 0;
+  /** When it was looked. */
+  #jobsSeen = 0;
   /** In this term there was nothing to do when it was looked. */
   #idleTerm = -1;
   #idleLastJob = 0;
@@ -96,7 +102,21 @@ export class Coordination {
     return this.#office?.reign.index;
   }
 
+  /** As far as is known here. */
+  get hasJobs(): boolean {
+    return (this.#office?.reign.index.jobs.length ?? this.#jobsSeen) > 0;
+  }
+
   async answer(from: number, question: Question): Promise<Answer> {
+    try {
+      // To tell that there are no jobs, nobody need take over.
+      if (question.ask === 'jobs' && this.#office === undefined && (await this.#hasNoJobs())) {
+        return { answer: 'jobs', jobs: [] };
+      }
+    } catch (error) {
+      this.#failed(undefined, error);
+      return NOT_COORDINATOR;
+    }
     const office = await this.#inOffice(question.ask !== 'next');
     if (office === undefined || this.#stopped) return this.#withoutOffice(question);
     try {
@@ -106,7 +126,7 @@ export class Coordination {
         case 'submit':
           return await this.#serially(office, () => this.#submit(office, question.order));
         case 'cancel':
-          return await this.#cancel(office, question.id);
+          return await this.#serially(office, () => this.#cancel(office, question.id));
         case 'remove':
           return await this.#serially(office, () => this.#remove(office, question.id));
         case 'jobs':
@@ -118,6 +138,10 @@ export class Coordination {
       this.#failed(office, error);
       return NOT_COORDINATOR;
     }
+  }
+
+  async #hasNoJobs(): Promise<boolean> {
+    return this.#leads && (await read(this.#host, 'GET', JOBS_KEY)) === null;
   }
 
   /** Servers that still think of jobs learn that there are none. */
@@ -154,15 +178,30 @@ export class Coordination {
       }
       if (!this.#leads || this.#host.term !== term) return undefined;
       this.#lookedTerm = term;
-      this.#office = { term, reign, coordinator };
+      const office: Office = {
+        term,
+        reign,
+        coordinator,
+        cleaner: this.#cleanerOf(() => office, reign),
+        views: 0,
+      };
+      this.#office = office;
       log.notice('coordinates the jobs', { reign: reign.number, active: coordinator.jobs.length });
       this.#wake(this.#host.members.map(({ id }) => id));
-      this.#cleanUp(this.#office);
-      return this.#office;
+      office.cleaner.look();
+      return office;
     } catch (error) {
       this.#failed(undefined, error);
       return undefined;
     }
+  }
+
+  #cleanerOf(office: () => Office, reign: Reign): Cleaner {
+    return new Cleaner({
+      reign,
+      serially: (write) => this.#serially(office(), write),
+      failed: (error) => this.#failed(office(), error),
+    });
   }
 
   #leaveIfOver(): void {
@@ -216,6 +255,7 @@ export class Coordination {
       (bytes) => {
         if (this.#stopped) return;
         const { jobs, lastId } = bytes === null ? NO_JOBS : decodeRecord<JobIndex>(bytes as Uint8Array);
+        this.#jobsSeen = jobs.length;
         const hasWork = jobs.some(
           ({ state, unclean }) => state === 'active' || state === 'removed' || unclean,
         );
@@ -237,9 +277,9 @@ export class Coordination {
 
   // What servers and clients ask
 
-  #next({ coordinator, ...office }: Office, from: number, report: Report): Answer {
-    const orders = coordinator.heard(from, report, this.#host.clock.monotonicMs());
-    this.#pump({ coordinator, ...office });
+  #next(office: Office, from: number, report: Report): Answer {
+    const orders = office.coordinator.heard(from, report, this.#host.clock.monotonicMs());
+    this.#pump(office);
     // Out of order: it is not known what holds.
     if (orders === undefined) return NOT_COORDINATOR;
     return { answer: 'orders', lastJob: office.reign.index.lastId, ...orders };
@@ -261,7 +301,6 @@ export class Coordination {
       '',
     );
     const record: JobRecord = { ...order, id, secret, submittedMs: clock.wallMs() };
-    if (order.input.kind === 'keys') await this.#freeze(viewName(id, 1));
     const version = await reign.submit(record, {
       lastId: id,
       jobs: [...reign.index.jobs, summaryOf(record)],
@@ -272,23 +311,12 @@ export class Coordination {
     return { answer: 'submitted', id };
   }
 
-  #freeze(view: string): Promise<void> {
-    return new Promise((resolve, reject) => {
-      this.#host.freeze(view, (reply) => {
-        if (reply === true) resolve();
-        else reject(new HstoreError('FREEZE', 'not-done', 'the keys could not be frozen'));
-      });
-    });
-  }
-
   async #cancel(office: Office, id: JobId): Promise<Answer> {
     const job = office.coordinator.job(id);
-    if (job === undefined || job.state !== 'running') return this.#unchanged(office, id);
+    if (job === undefined) return this.#unchanged(office, id);
     job.state = 'ending';
-    return this.#serially(office, async () => {
-      await this.#end(office, job, { state: 'cancelled' });
-      return { answer: 'changed', changed: true };
-    });
+    await this.#end(office, job, { state: 'cancelled' });
+    return { answer: 'changed', changed: true };
   }
 
   async #remove(office: Office, id: JobId): Promise<Answer> {
@@ -301,20 +329,22 @@ export class Coordination {
     return { answer: 'changed', changed: true };
   }
 
+  /** Who asks again, because the first answer was lost, is told what was done. */
   #unchanged({ reign }: Office, id: JobId): Answer {
-    const known = reign.index.jobs.some((job) => job.id === id && job.state !== 'removed');
-    return known
-      ? { answer: 'changed', changed: false }
-      : { answer: 'refused', message: `there is no job ${id}` };
+    const known = reign.index.jobs.find((job) => job.id === id);
+    if (known === undefined) return { answer: 'refused', message: `there is no job ${id}` };
+    return { answer: 'changed', changed: known.state === 'cancelled' || known.state === 'removed' };
   }
 
   #jobs({ reign, coordinator }: Office, id: JobId | undefined): JobView[] {
     const wanted = reign.index.jobs.filter(
       (job) => job.state !== 'removed' && (id === undefined || job.id === id),
     );
-    return wanted.map((summary) => {
+    return wanted.map(({ counters, ...summary }) => {
       const progress = coordinator.job(summary.id)?.progress;
-      return progress === undefined ? summary : { ...summary, progress };
+      // All of those of all jobs would be too much for an answer.
+      const counted = id === undefined || counters === undefined ? summary : { ...summary, counters };
+      return progress === undefined ? counted : { ...counted, progress };
     });
   }
 
@@ -342,7 +372,7 @@ export class Coordination {
         this.#wake(coordinator.idle);
       }
       const over = coordinator.jobs.filter((job) => job.state === 'running' && this.#isOver(job));
-      for (const job of over) await this.#over(office, job);
+      for (const job of over) if (job.state === 'running') await this.#over(office, job);
       if (facts.length === 0 && over.length === 0) return NOT_COORDINATOR;
     }
   }
@@ -380,42 +410,41 @@ export class Coordination {
     this.#host.log.notice('a job has ended', { job: id, name, state: ending.state });
     // Their threads and files can go.
     this.#wake(this.#host.members.map((member) => member.id));
-    this.#cleanUp(office);
+    office.cleaner.look();
   }
 
+  /**
+   * Each view has a name of its own, so one that was asked for by a coordinator which was replaced meanwhile, and is made
+   * only now, is not taken for another.
+   */
   #renewView(office: Office, job: ActiveJob): void {
-    job.viewMissingSinceMs = undefined;
+    const { coordinator, reign } = office;
     const epoch = job.epoch + 1;
-    const renew = async (): Promise<Answer> => {
-      // It may have come to its end meanwhile.
-      if (office.coordinator.job(job.id) !== job || job.state !== 'running') return NOT_COORDINATOR;
-      if (epoch > EPOCHS_MAX) {
-        const message = `the servers have lost their view of the keys ${EPOCHS_MAX} times`;
-        await this.#end(office, job, { state: 'failed', failure: { message, deterministic: false } });
-      } else {
-        await this.#freeze(viewName(job.id, epoch));
-        office.coordinator.renew(job.id, epoch);
+    const isWanted = () =>
+      coordinator.job(job.id) === job && job.state === 'running' && job.epoch + 1 === epoch;
+    if (epoch > EPOCHS_MAX) {
+      const message = `the servers have lost their view of the keys ${EPOCHS_MAX} times`;
+      const ending: Ending = { state: 'failed', failure: { message, deterministic: false } };
+      const end = async () => (isWanted() ? this.#end(office, job, ending) : undefined);
+      this.#serially(office, end).catch((error: unknown) => this.#failed(office, error));
+      return;
+    }
+    job.isFreezing = true;
+    job.viewMissingSinceMs = undefined;
+    const view = viewName(job.id, reign.number, ++office.views);
+    this.#host.freeze(view, (reply) => {
+      if (this.#office !== office || !isWanted()) return;
+      if (reply !== true) {
+        // The next tick tries again.
+        job.isFreezing = false;
+        return;
       }
-      return NOT_COORDINATOR;
-    };
-    this.#serially(office, renew).catch((error: unknown) => this.#failed(office, error));
+      coordinator.renew(job.id, epoch, view);
+      this.#pump(office);
+    });
   }
 
   // What is left behind
-
-  #cleanUp(office: Office): void {
-    const clean = async (): Promise<Answer> => {
-      const left = office.reign.index.jobs.find(
-        ({ state, unclean }) => unclean === true || state === 'removed',
-      );
-      if (left !== undefined) {
-        await cleanJob(office.reign, left);
-        this.#cleanUp(office);
-      }
-      return NOT_COORDINATOR;
-    };
-    this.#serially(office, clean).catch((error: unknown) => this.#failed(office, error));
-  }
 
   /** The history has an end. */
   #forgetOldest(office: Office): void {
@@ -430,7 +459,7 @@ export class Coordination {
 
   async #markRemoved(office: Office, id: JobId): Promise<void> {
     await office.reign.change(changed(office.reign.index, id, { state: 'removed' }));
-    this.#cleanUp(office);
+    office.cleaner.look();
   }
 
   /** They are to ask for orders now. */

@@ -27,20 +27,21 @@ interface Server {
   seq: number;
   heardMs: number;
   report: Report | undefined;
+  /** When others could fetch from it last. */
+  listenedMs: number;
   /** What was given up when it was not heard of. */
   lost: boolean;
 }
 
 /** A server that is not heard of for so long does not work any more, as far as the jobs go. */
 export const LEASE_MS = 3000;
-/** A new coordinator gives those that it has not heard of at all somewhat longer. */
-const FIRST_LEASE_MS = 2 * LEASE_MS;
 /** Without a server that has the view any more, for so long; or at all: it comes when a checkpoint is written. */
 const VIEW_MISSING_MS_MAX = 5000;
 const VIEW_COMING_MS_MAX = 30_000;
-/** In one answer, which has a limit; sources of the orders but the last. */
-const ORDERS_MAX = 16;
-const SOURCES_MAX = 20_000;
+/** In one answer, which has a limit: of the orders but the last, as text. */
+const ORDERS_BYTES_MAX = 1 << 20;
+/** A thread that listens for others takes less to begin. */
+const LISTEN_MS_MAX = 15_000;
 /** Ticks that come so much late: this process stood still, and heard nobody. */
 const LATE_MS = 1000;
 
@@ -98,8 +99,8 @@ export class Coordinator {
   }
 
   /** The job is to begin anew, on another view. */
-  renew(id: JobId, epoch: number): void {
-    this.#facts.push({ job: id, fact: { fact: 'epoch', epoch } });
+  renew(id: JobId, epoch: number, view: string): void {
+    this.#facts.push({ job: id, fact: { fact: 'epoch', epoch, view } });
   }
 
   // Reports
@@ -108,13 +109,18 @@ export class Coordinator {
   heard(node: number, report: Report, nowMs: number): Orders | undefined {
     const server = this.#serverOf(node);
     if (server.run === report.run && report.seq <= server.seq) return undefined;
+    const isNew = server.run !== report.run;
     Object.assign(server, { run: report.run, seq: report.seq, heardMs: nowMs, report, lost: false });
+    if (isNew || report.shuffle.port !== 0) server.listenedMs = nowMs;
     const settled = report.ended.filter((ended) => this.#ended(node, ended, nowMs));
     const aborted = this.#compare(node, report, nowMs);
     const start = this.#orders(node, report, nowMs);
     const abort = [...aborted, ...(this.#aborts.get(node) ?? [])];
     this.#aborts.delete(node);
-    const active = this.jobs.map(({ id, epoch, record }) => [id, epoch, record.secret] as const);
+    const active = this.jobs.map(({ id: job, epoch, record: { secret }, view }) => ({
+      ...{ job, epoch, secret },
+      ...(view === undefined ? {} : { view }),
+    }));
     return { start, abort, settled: settled.map(idOf), active };
   }
 
@@ -122,14 +128,18 @@ export class Coordinator {
   #ended(node: number, ended: EndedAttempt, nowMs: number): boolean {
     const job = this.#jobOf(ended);
     if (job === undefined || job.state !== 'running') return true;
-    const { phase, task, attempt } = ended;
+    const { epoch, phase, task, attempt } = ended;
+    const at = { node, others: this.#othersFor(job, node, nowMs) };
     switch (ended.end) {
       case 'failed':
-        job.failed(ended, node, ended.failure, nowMs);
+        job.failed(ended, at, ended.failure, nowMs);
+        return true;
+      case 'unable':
+        job.unable(ended, at, ended.failure, nowMs);
         return true;
       case 'unfetched': {
         const isAlive = this.#isAlive(ended.node, nowMs);
-        this.#mapsLost(job, job.unfetched(ended, { ...ended, isAlive }));
+        this.#mapsLost(job, job.unfetched(ended, node, { ...ended, isAlive }, nowMs));
         return true;
       }
       case 'done': {
@@ -139,7 +149,7 @@ export class Coordinator {
         job.pending(phase, task, attempt);
         const { inputBytes, chunks } = ended;
         const { bytes, counters } = ended.done;
-        const common = { task, attempt, node, bytes, counters };
+        const common = { epoch, task, attempt, node, bytes, counters };
         const fact: Fact =
           phase === 'map' ? { fact: 'map', ...common, inputBytes } : { fact: 'reduce', ...common, chunks };
         this.#facts.push({ job: job.id, fact });
@@ -175,19 +185,42 @@ export class Coordinator {
 
   #orders(node: number, { free, views }: Report, nowMs: number): Order[] {
     const orders: Order[] = [];
-    let sources = 0;
+    let bytes = 0;
     for (const job of this.#jobs.values()) {
-      const hasView = isReadable(job, views);
-      const others = this.#aliveBut(node, nowMs).filter((other) => isReadable(job, this.#viewsOf(other)));
-      while (orders.length < Math.min(free, ORDERS_MAX) && sources < SOURCES_MAX) {
-        const assignment = job.next(node, nowMs, { others, hasView });
+      const others = this.#othersFor(job, node, nowMs);
+      const may = {
+        map: isReadable(job, views) && (others.length === 0 || !this.#isOutOfReach(node, nowMs)),
+        reduce: job.phase === 'reduce' && this.#canFetch(job, node),
+      };
+      while (orders.length < free && bytes < ORDERS_BYTES_MAX) {
+        const assignment = job.next(node, nowMs, { others, may });
         if (assignment === undefined) break;
         const order = this.#orderOf(job, assignment);
-        sources += order.sources?.length ?? 0;
+        bytes += JSON.stringify(order).length;
         orders.push(order);
       }
     }
     return orders;
+  }
+
+  /** Who could do tasks of the job instead. */
+  #othersFor(job: ActiveJob, node: number, nowMs: number): number[] {
+    return this.#aliveBut(node, nowMs).filter((other) => isReadable(job, this.#viewsOf(other)));
+  }
+
+  /** A server that has just begun may not be heard of yet, or not listen yet: then a reduce task can wait. */
+  #canFetch(job: ActiveJob, node: number): boolean {
+    return [...job.holders].every((holder) => holder === node || this.#portOf(holder) !== 0);
+  }
+
+  #portOf(node: number): number {
+    return this.#servers.get(node)?.report?.shuffle.port ?? 0;
+  }
+
+  /** Others cannot fetch from it, for longer than its thread takes to begin. */
+  #isOutOfReach(node: number, nowMs: number): boolean {
+    const server = this.#servers.get(node);
+    return server?.report !== undefined && nowMs - server.listenedMs > LISTEN_MS_MAX;
   }
 
   #orderOf(job: ActiveJob, assignment: Assignment): Order {
@@ -209,8 +242,11 @@ export class Coordinator {
     const lateMs = nowMs - this.#tickedMs;
     this.#tickedMs = nowMs;
     if (lateMs > LATE_MS) {
-      this.#beganMs += lateMs;
-      for (const server of this.#servers.values()) server.heardMs += lateMs;
+      this.#beganMs = Math.min(nowMs, this.#beganMs + lateMs);
+      for (const server of this.#servers.values()) {
+        server.heardMs = Math.min(nowMs, server.heardMs + lateMs);
+        server.listenedMs = Math.min(nowMs, server.listenedMs + lateMs);
+      }
     }
     for (const [node, server] of this.#servers) {
       if (server.lost || this.#isAlive(node, nowMs)) continue;
@@ -222,16 +258,23 @@ export class Coordinator {
     for (const job of this.#jobs.values()) {
       if (job.state !== 'running') continue;
       for (const node of job.holders) {
-        if (!this.#isAlive(node, nowMs)) this.#mapsLost(job, job.outputsOf(node));
+        // Alone, a server needs nobody to fetch from it.
+        const isOutOfReach = this.#servers.size > 1 && this.#isOutOfReach(node, nowMs);
+        if (isOutOfReach || !this.#isAlive(node, nowMs)) this.#mapsLost(job, job.outputsOf(node));
       }
     }
   }
 
-  /** Jobs that need another view, for no server has the one that they read. */
+  /**
+   * The job that needs another view, for it has none, or no server has it any more. Only the one whose turn it is: views
+   * are few, and hold on the disks what was overwritten since.
+   */
   viewless(nowMs: number): ActiveJob[] {
-    return this.jobs.filter((job) => {
+    const first = this.jobs.find(({ phase, state }) => phase === 'map' && state === 'running');
+    return [first].filter((job): job is ActiveJob => {
+      if (job === undefined || !job.readsKeys || job.isFreezing) return false;
       const { view } = job;
-      if (view === undefined || job.phase !== 'map' || job.state !== 'running') return false;
+      if (view === undefined) return true;
       const has = [...this.#servers].some(
         ([node, { report }]) => this.#isAlive(node, nowMs) && report?.views.includes(view) === true,
       );
@@ -267,22 +310,23 @@ export class Coordinator {
       ({ job: id, fact }) =>
         id === job.id && fact.fact === 'maps-lost' && tasks.every((task) => fact.tasks.includes(task)),
     );
-    if (tasks.length > 0 && !queued) this.#facts.push({ job: job.id, fact: { fact: 'maps-lost', tasks } });
+    const { id, epoch } = job;
+    if (tasks.length > 0 && !queued) this.#facts.push({ job: id, fact: { fact: 'maps-lost', epoch, tasks } });
   }
 
   #viewsOf(node: number): readonly string[] {
     return this.#servers.get(node)?.report?.views ?? [];
   }
 
-  #jobOf({ job: id, epoch }: AttemptId): ActiveJob | undefined {
+  #jobOf({ job: id, epoch, phase, task }: AttemptId): ActiveJob | undefined {
     const job = this.#jobs.get(id);
-    return job?.epoch === epoch ? job : undefined;
+    return job?.epoch === epoch && job.hasTask(phase, task) ? job : undefined;
   }
 
   #serverOf(node: number): Server {
     let server = this.#servers.get(node);
     if (server === undefined) {
-      server = { run: '', seq: 0, heardMs: 0, report: undefined, lost: false };
+      server = { run: '', seq: 0, heardMs: 0, report: undefined, listenedMs: 0, lost: false };
       this.#servers.set(node, server);
     }
     return server;
@@ -290,7 +334,7 @@ export class Coordinator {
 
   #isAlive(node: number, nowMs: number): boolean {
     const server = this.#servers.get(node);
-    if (server?.report === undefined) return nowMs - this.#beganMs <= FIRST_LEASE_MS;
+    if (server?.report === undefined) return nowMs - this.#beganMs <= LEASE_MS;
     return nowMs - server.heardMs <= LEASE_MS;
   }
 
@@ -300,8 +344,8 @@ export class Coordinator {
 }
 
 /** Whether a server with these views can do its map tasks. */
-function isReadable({ view }: ActiveJob, views: readonly string[]): boolean {
-  return view === undefined || views.includes(view);
+function isReadable({ readsKeys, view }: ActiveJob, views: readonly string[]): boolean {
+  return !readsKeys || (view !== undefined && views.includes(view));
 }
 
 function attemptOf(job: ActiveJob, { phase, task, attempt }: Assignment): AttemptId {

@@ -37,7 +37,9 @@ const TOO_MANY_KEYS: EndedBy = {
   deterministic: true,
 };
 const PAIRS_PER_COMMAND = 500;
-const DELETES_AT_ONCE = 64;
+const CHUNKS_AT_ONCE = 64;
+/** Of pairs, between which others have their turn. */
+const PAIRS_PER_TURN = 2000;
 const SEPARATOR = Buffer.from(': ');
 const NEWLINE = Buffer.from('\n');
 
@@ -63,7 +65,7 @@ export async function endJob(host: ServiceHost, reign: Reign, job: ActiveJob, en
   const result = isDone ? job.result : undefined;
   const commands: ServiceCommand[] = [];
   if (result !== undefined && record.out.kind === 'keys') {
-    const keys = await keyCommands(reign, id, result, record.out);
+    const keys = await keyCommands({ host, reign }, id, result, record.out);
     if (keys === undefined) return endJob(host, reign, job, { state: 'failed', failure: TOO_MANY_KEYS });
     commands.push(...keys);
   } else if (result !== undefined) {
@@ -78,8 +80,8 @@ export async function endJob(host: ServiceHost, reign: Reign, job: ActiveJob, en
   await reign.change(changed(reign.index, id, ended), [...commands, ...reign.forget(id)]);
 }
 
-/** Clears what does not count of a job that has ended; all of it, when it was removed. Throws as `endJob` does. */
-export async function cleanJob(reign: Reign, { id, state }: JobSummary): Promise<void> {
+/** Clears the chunks that do not count of a job that has ended, or all, when it was removed. Throws as `endJob` does. */
+export async function clearChunks(reign: Reign, id: JobId, state: JobEnd | 'active'): Promise<void> {
   const kept = new Set<string>();
   // In the log, as a write: what a read shows may be older where `reads local` is set.
   const [stored, uploads] = await reign.write([
@@ -96,33 +98,42 @@ export async function cleanJob(reign: Reign, { id, state }: JobSummary): Promise
   for (const line of new Set(lines)) {
     if (line === '' || kept.has(line)) continue;
     const [task, attempt] = line.split(' ').map(Number) as [number, number];
-    await deleteChunks(reign, id, task, attempt);
+    await deleteChunks(reign, { id, task, attempt });
   }
-  const rest: ServiceCommand[] = state === 'removed' ? [command('DEL', uploadsKey(id), resultKey(id))] : [];
-  const index = state === 'removed' ? without(reign.index, id) : changed(reign.index, id, { unclean: false });
-  await reign.change(index, rest);
 }
 
-/** They come one after the other, so behind a gap there are none. */
-async function deleteChunks(reign: Reign, id: JobId, task: number, attempt: number): Promise<void> {
-  for (let first = 0; ; first += DELETES_AT_ONCE) {
-    const keys = Array.from({ length: DELETES_AT_ONCE }, (_, i) => chunkKey(id, task, attempt, first + i));
-    const [deleted] = await reign.write([command('DEL', ...keys)]);
-    if ((deleted as number) < DELETES_AT_ONCE) return;
+/** When its chunks are cleared. */
+export function forgetCommands(id: JobId): ServiceCommand[] {
+  return [command('DEL', uploadsKey(id), resultKey(id))];
+}
+
+/** They were written one after the other, and go in the other direction: behind a gap there are none at any time. */
+async function deleteChunks(
+  reign: Reign,
+  { id, task, attempt }: { id: JobId; task: number; attempt: number },
+): Promise<void> {
+  const batch = (first: number) =>
+    Array.from({ length: CHUNKS_AT_ONCE }, (_, i) => chunkKey(id, task, attempt, first + i));
+  let first = 0;
+  for (;;) {
+    const [there] = await reign.write([command('EXISTS', ...batch(first))]);
+    if ((there as number) < CHUNKS_AT_ONCE) break;
+    first += CHUNKS_AT_ONCE;
   }
+  for (; first >= 0; first -= CHUNKS_AT_ONCE) await reign.write([command('DEL', ...batch(first))]);
 }
 
 export function changed(index: JobIndex, id: JobId, change: Partial<JobSummary>): JobIndex {
   return { ...index, jobs: index.jobs.map((job) => (job.id === id ? { ...job, ...change } : job)) };
 }
 
-function without(index: JobIndex, id: JobId): JobIndex {
+export function without(index: JobIndex, id: JobId): JobIndex {
   return { ...index, jobs: index.jobs.filter((job) => job.id !== id) };
 }
 
 /** A key for each key of the result: what its lines say behind `key: `. Undefined: that is too much for one operation. */
 async function keyCommands(
-  reign: Reign,
+  { host, reign }: { host: ServiceHost; reign: Reign },
   id: JobId,
   result: JobResult,
   out: JobOut & { kind: 'keys' },
@@ -131,6 +142,7 @@ async function keyCommands(
   const commands: ServiceCommand[] = [];
   let pairs: Uint8Array[] = [];
   let bytes = 0;
+  let count = 0;
   const flush = (): void => {
     if (pairs.length > 0) commands.push({ db: out.db, ...command('MSET', ...pairs) });
     pairs = [];
@@ -140,6 +152,7 @@ async function keyCommands(
       pairs.push(Buffer.concat([prefix, key]), value);
       bytes += prefix.length + key.length + value.length + PAIR_BYTES;
       if (bytes > KEYS_BYTES_MAX) return undefined;
+      if (++count % PAIRS_PER_TURN === 0) await new Promise<void>((resolve) => host.clock.after(0, resolve));
       if (pairs.length >= 2 * PAIRS_PER_COMMAND) flush();
     }
   }

@@ -36,11 +36,13 @@ export type AttemptEnd =
       readonly inputBytes: number;
     }
   | { readonly end: 'failed'; readonly failure: TaskFailure }
-  /** Outputs of map tasks cannot be had from that server; `maps` empty: nothing can be had from it. */
+  /** This server cannot do anything of the job. */
+  | { readonly end: 'unable'; readonly failure: TaskFailure }
+  /** These outputs cannot be had from that server; `maps` empty: nothing can be had from it. */
   | {
       readonly end: 'unfetched';
       readonly node: number;
-      readonly maps: readonly number[];
+      readonly maps: readonly (readonly [map: number, attempt: number])[];
       readonly message: string;
     };
 
@@ -97,6 +99,14 @@ export interface Order extends AttemptId {
   readonly addresses?: readonly (readonly [node: number, host: string, port: number])[];
 }
 
+export interface ActiveBrief {
+  readonly job: JobId;
+  readonly epoch: number;
+  readonly secret: string;
+  /** Of the keys; undefined: there is none (yet). */
+  readonly view?: string;
+}
+
 export interface Orders {
   readonly start: readonly Order[];
   /** Need not go on. */
@@ -104,7 +114,7 @@ export interface Orders {
   /** Need not be told again. */
   readonly settled: readonly AttemptId[];
   /** Jobs that are active: files, views and threads of all others, and of other epochs, can go. */
-  readonly active: readonly (readonly [job: JobId, epoch: number, secret: string])[];
+  readonly active: readonly ActiveBrief[];
 }
 
 export interface JobProgress {
@@ -147,8 +157,66 @@ export function encodeMessage(message: Question | Answer): Buffer {
 export function decodeMessage<T extends Question | Answer>(payload: Uint8Array): T | undefined {
   try {
     const value: unknown = JSON.parse(Buffer.from(payload).toString('utf8'));
-    return typeof value === 'object' && value !== null ? (value as T) : undefined;
+    return isRecord(value) ? (value as unknown as T) : undefined;
   } catch {
     return undefined;
   }
+}
+
+/** A question that somebody else has sent. Undefined: it has not the shape of one. */
+export function decodeQuestion(payload: Uint8Array): Question | undefined {
+  const question = decodeMessage<Question>(payload);
+  return question !== undefined && isQuestion(question) ? question : undefined;
+}
+
+function isQuestion(question: Question): boolean {
+  switch (question.ask) {
+    case 'next':
+      return isReport(question.report);
+    case 'submit':
+      return isRecord(question.order) && isRecord(question.order.input) && isRecord(question.order.out);
+    case 'cancel':
+    case 'remove':
+      return Number.isSafeInteger(question.id);
+    case 'jobs':
+      return question.id === undefined || Number.isSafeInteger(question.id);
+    case 'wake':
+      return true;
+    default:
+      return false;
+  }
+}
+
+function isReport(report: unknown): report is Report {
+  if (!isRecord(report)) return false;
+  const { run, seq, free, threads, running, ended, shuffle, views } = report;
+  const areNumbers = [seq, free, threads].every((number) => Number.isSafeInteger(number));
+  if (typeof run !== 'string' || !areNumbers || !isRecord(shuffle)) return false;
+  if (!Array.isArray(running) || !Array.isArray(ended) || !Array.isArray(views)) return false;
+  return running.every(isAttempt) && ended.every((each) => isAttempt(each) && isEnd(each));
+}
+
+function isAttempt(attempt: unknown): boolean {
+  if (!isRecord(attempt)) return false;
+  const { job, epoch, phase, task, attempt: number } = attempt;
+  const isPhase = phase === 'map' || phase === 'reduce';
+  return isPhase && [job, epoch, task, number].every((each) => Number.isSafeInteger(each));
+}
+
+function isEnd(ended: Record<string, unknown>): boolean {
+  switch (ended.end) {
+    case 'done':
+      return isRecord(ended.done) && Number.isSafeInteger(ended.done.bytes) && isRecord(ended.done.counters);
+    case 'failed':
+    case 'unable':
+      return isRecord(ended.failure) && typeof ended.failure.message === 'string';
+    case 'unfetched':
+      return Number.isSafeInteger(ended.node) && Array.isArray(ended.maps) && ended.maps.every(Array.isArray);
+    default:
+      return false;
+  }
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null;
 }

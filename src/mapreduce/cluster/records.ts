@@ -52,9 +52,11 @@ export interface JobRecord extends JobOrderRecord {
   readonly submittedMs: number;
 }
 
+/** Of another epoch than the job's own a fact counts for nothing. */
 export type Fact =
   | {
       readonly fact: 'map';
+      readonly epoch: number;
       readonly task: number;
       readonly attempt: number;
       /** Where its output is. */
@@ -66,6 +68,7 @@ export type Fact =
     }
   | {
       readonly fact: 'reduce';
+      readonly epoch: number;
       readonly task: number;
       readonly attempt: number;
       readonly node: number;
@@ -74,9 +77,9 @@ export type Fact =
       readonly counters: Counters;
     }
   /** The outputs of these map tasks cannot be had any more. */
-  | { readonly fact: 'maps-lost'; readonly tasks: readonly number[] }
-  /** The view of the keys is gone: all begins anew, on another. The first epoch is 1. */
-  | { readonly fact: 'epoch'; readonly epoch: number };
+  | { readonly fact: 'maps-lost'; readonly epoch: number; readonly tasks: readonly number[] }
+  /** All begins anew, on this view of the keys: the first one, or the one before is gone. Epochs are 1, 2, ... */
+  | { readonly fact: 'epoch'; readonly epoch: number; readonly view: string };
 
 /** `removed`: what is left of it is being cleared. */
 export type JobEnd = 'done' | 'failed' | 'cancelled' | 'removed';

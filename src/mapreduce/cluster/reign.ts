@@ -125,9 +125,10 @@ export class Reign {
       command('SET', key, encodeRecord(record)),
       command('SET', JOBS_KEY, encodeRecord(index)),
     ]);
-    this.#index = index;
     this.#journals.set(record.id, { piece: 0, bytes: 0 });
-    return versionOf(this.#host, key);
+    const version = await versionOf(this.#host, key);
+    this.#index = index;
+    return version;
   }
 
   /** Facts of several jobs. */

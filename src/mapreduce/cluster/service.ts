@@ -12,12 +12,18 @@ import type { BulkFiles, Threads } from '../../lib/bulk.ts';
 import type { BulkTls } from '../../lib/bulk-network.ts';
 import { ConfigError, CorruptionError } from '../../lib/errors.ts';
 import { ErrorReply, type Reply } from '../../resp/reply.ts';
-import type { Service, ServiceHost, ServiceRequest, StartService } from '../../server/service.ts';
+import {
+  SERVICE_PAYLOAD_BYTES_MAX,
+  type Service,
+  type ServiceHost,
+  type ServiceRequest,
+  type StartService,
+} from '../../server/service.ts';
 import type { TaskFailure } from '../tasks.ts';
 import type { ClusterMission } from './cluster-worker-protocol.ts';
 import { Commands, UnansweredError } from './commands.ts';
 import { Coordination } from './coordination.ts';
-import { type Answer, decodeMessage, encodeMessage, type Order, type Question } from './messages.ts';
+import { type Answer, decodeQuestion, encodeMessage, type Order } from './messages.ts';
 import { ShuffleSide } from './shuffle-side.ts';
 import { jobDirectory, secretBytes } from './slot.ts';
 import { StoreError } from './system-keys.ts';
@@ -37,6 +43,7 @@ export interface MapReduceOptions {
   readonly resultBytesMax: () => number;
 }
 
+const TOO_LARGE: Answer = { answer: 'refused', message: 'the answer is too large' };
 const MODULE = /^[^/\\\0]+\.[cm]?[jt]s$/;
 
 export function mapReduceService(options: MapReduceOptions): StartService {
@@ -79,8 +86,11 @@ class MapReduce implements Service {
   }
 
   onCall(from: number, payload: Uint8Array, answer: (payload: Uint8Array) => void): void {
-    const question = decodeMessage<Question>(payload);
-    const reply = (told: Answer): void => answer(encodeMessage(told));
+    const question = decodeQuestion(payload);
+    const reply = (told: Answer): void => {
+      const bytes = encodeMessage(told);
+      answer(bytes.length <= SERVICE_PAYLOAD_BYTES_MAX ? bytes : encodeMessage(TOO_LARGE));
+    };
     if (question === undefined) return reply({ answer: 'refused', message: 'the question makes no sense' });
     if (question.ask === 'wake') {
       this.#node.wake();
@@ -89,6 +99,10 @@ class MapReduce implements Service {
     void this.#coordination.answer(from, question).then((told) => {
       if (!this.#stopped) reply(told);
     });
+  }
+
+  get holdsData(): boolean {
+    return this.#coordination.hasJobs;
   }
 
   info(): readonly (readonly [string, string | number])[] {
@@ -117,7 +131,15 @@ class MapReduce implements Service {
   }
 
   #mission(order: Order): ClusterMission | TaskFailure {
-    const { brief } = order;
+    const { brief, split } = order;
+    const { name } = this.#host.self;
+    if (this.#options.filesAllowed === 'no' && split !== undefined && split.kind !== 'keys') {
+      return {
+        message: `the server ${name} reads no files for jobs (mr-files no)`,
+        deterministic: true,
+        local: true,
+      };
+    }
     const job = jobDirectory(order);
     const spec = {
       ...{ job: brief.job, args: brief.args, reducers: brief.reducers, memoryBytes: brief.memoryBytes },
@@ -129,7 +151,7 @@ class MapReduce implements Service {
     if (brief.job.kind === 'builtin') return mission;
     const { modules } = this.#options;
     if (modules === '' || !MODULE.test(brief.job.path)) {
-      const message = `the server ${this.#host.self.name} runs no code of its users: start it with --mr-modules DIR`;
+      const message = `the server ${name} runs no code of its users: start it with --mr-modules DIR`;
       return { message, deterministic: true, local: true };
     }
     const located = { ...brief.job, path: `${modules}/${brief.job.path}` };

@@ -20,6 +20,7 @@ import {
   type ClusterMission,
   type FromClusterWorker,
   MAPREDUCE_CLUSTER_WORKER,
+  readWorkerMessage,
   type ToClusterWorker,
 } from './cluster-worker-protocol.ts';
 import type { AttemptEnd, ClusterSplit, Order, RunningAttempt } from './messages.ts';
@@ -55,9 +56,13 @@ interface Run {
 
 type KeysSplit = ClusterSplit & { readonly kind: 'keys' };
 
-/** A thread speaks every megabyte or so; a slow disk, or a slow server that it fetches from, may hold it up. */
-const SILENT_MS_MAX = 30_000;
-const MESSAGE_LENGTH_MAX = 4000;
+/**
+ * A thread speaks every megabyte or so. It may be held up by a slow disk, by sorting what fills its memory, and by all that
+ * has a higher priority.
+ */
+const SILENT_MS_MAX = 120_000;
+/** Of what is said about a failure: the list of all jobs has it. */
+const MESSAGE_LENGTH_MAX = 1000;
 
 export class Slot {
   readonly #options: SlotOptions;
@@ -93,7 +98,7 @@ export class Slot {
     if (this.#worker?.job !== name) {
       this.#dropThread();
       const mission = this.#options.mission(order);
-      if ('message' in mission) return this.#end({ end: 'failed', failure: mission });
+      if ('message' in mission) return this.#end({ end: 'unable', failure: mission });
       this.#startThread(name, mission);
     } else if (this.#worker.ready) {
       this.#begin();
@@ -119,7 +124,11 @@ export class Slot {
   #startThread(job: string, mission: ClusterMission): void {
     const thread = this.#options.threads.start(MAPREDUCE_CLUSTER_WORKER, mission, {
       onMessage: (message) => {
-        if (this.#worker === worker) this.#heard(message as FromClusterWorker);
+        if (this.#worker !== worker) return;
+        const said = readWorkerMessage(message);
+        if (said !== undefined) return this.#heard(said);
+        this.#dropThread();
+        this.#fail('the code of the job has sent a message of its own from its thread');
       },
       onExit: (error) => {
         if (this.#worker !== worker) return;
@@ -151,7 +160,7 @@ export class Slot {
     }
     if (message.kind === 'unable') {
       this.#dropThread();
-      this.#end({ end: 'failed', failure: message.failure });
+      this.#end({ end: 'unable', failure: message.failure });
       return;
     }
     if (run === undefined || message.attempt !== run.order.attempt) return;
@@ -177,7 +186,13 @@ export class Slot {
       case 'failed':
         return this.#end({ end: 'failed', failure: message.failure });
       case 'unfetched': {
-        const { node, maps, message: text } = message;
+        const { node, message: text } = message;
+        const lost = new Set(message.maps);
+        // Of which attempts they are: they may have been made anew since.
+        const sources = run.order.sources ?? [];
+        const maps = sources.flatMap(([map, by, at]) =>
+          at === node && lost.has(map) ? [[map, by] as const] : [],
+        );
         return this.#end({ end: 'unfetched', node, maps, message: text });
       }
     }
@@ -257,7 +272,8 @@ export class Slot {
     if (run === undefined) return;
     run.silence.stop();
     this.#run = undefined;
-    this.#options.onEnd(run.order, end?.end === 'failed' ? { ...end, failure: shortened(end.failure) } : end);
+    const isFailure = end?.end === 'failed' || end?.end === 'unable';
+    this.#options.onEnd(run.order, isFailure ? { ...end, failure: shortened(end.failure) } : end);
   }
 }
 

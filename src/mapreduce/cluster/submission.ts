@@ -34,13 +34,13 @@ const BUILTINS: readonly BuiltinName[] = ['wc', 'ii', 'grep', 'sort'];
 const KEYED: readonly BuiltinName[] = ['wc', 'ii'];
 const MEMORY_BYTES = 64 << 20;
 const MEMORY_BYTES_MIN = 64 << 10;
-const MEMORY_BYTES_MAX = 2 ** 31;
+const MEMORY_BYTES_MAX = 512 << 20;
 const SPLIT_BYTES_MIN = 1 << 10;
 const SPLIT_BYTES_MAX = 2 ** 40;
 const FILES_MAX = 100_000;
 const ARGS_MAX = 1000;
 /** All of them: they go with every task. */
-const ARGS_LENGTH_MAX = 64 << 10;
+const ARGS_BYTES_MAX = 64 << 10;
 const TEXT_BYTES_MAX = 256;
 const PATTERN_BYTES_MAX = 64 << 10;
 const SHA256 = /^[0-9a-f]{64}$/;
@@ -164,7 +164,8 @@ function readArgs(words: Words): Record<string, string> {
   const args = Object.fromEntries(
     Array.from({ length: count }, () => [words.text('the name of an argument'), words.text('its value')]),
   );
-  if (JSON.stringify(args).length > ARGS_LENGTH_MAX) throw new ConfigError('the arguments are too long');
+  if (Buffer.byteLength(JSON.stringify(args)) > ARGS_BYTES_MAX)
+    throw new ConfigError('the arguments are too long');
   return args;
 }
 

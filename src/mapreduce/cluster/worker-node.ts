@@ -13,6 +13,7 @@ import type { Timer } from '../../lib/env.ts';
 import { viewName } from './active-job.ts';
 import { nameOf } from './coordinator.ts';
 import {
+  type ActiveBrief,
   type Answer,
   type AttemptEnd,
   decodeMessage,
@@ -31,11 +32,6 @@ export interface WorkerNodeOptions extends Omit<SlotOptions, 'onEnd'> {
   readonly shuffle: ShuffleSide;
 }
 
-interface ActiveJobHere {
-  readonly epoch: number;
-  readonly secret: string;
-}
-
 /** While there are jobs. */
 export const POLL_MS = 250;
 const VIEWS_EVERY_MS = 10_000;
@@ -49,7 +45,7 @@ export class WorkerNode {
   readonly #run: string;
   #seq = 0;
   #ended: EndedAttempt[] = [];
-  #active: ReadonlyMap<JobId, ActiveJobHere> = new Map();
+  #active: ReadonlyMap<JobId, ActiveBrief> = new Map();
   /** The largest that there has been: a smaller one that is not active is over. */
   #lastJob = 0;
   /** It is not known whether there are jobs. */
@@ -61,7 +57,7 @@ export class WorkerNode {
   #viewTimer: Timer | undefined;
   #stopped = false;
   /** Of attempts, since the server was started. */
-  readonly counts = { done: 0, failed: 0, unfetched: 0 };
+  readonly counts = { done: 0, failed: 0, unable: 0, unfetched: 0 };
 
   constructor(options: WorkerNodeOptions) {
     this.#options = options;
@@ -135,10 +131,17 @@ export class WorkerNode {
 
   #report(): Report {
     const { host, shuffle, slots } = this.#options;
+    if (host.diskFull) this.#makeRoom();
     const ended = this.#ended.slice(0, ENDED_PER_REPORT);
     const running = this.#slots.flatMap((slot) => slot.running ?? []);
     return {
-      ...{ run: this.#run, seq: ++this.#seq, free: slots - running.length, running, ended },
+      ...{
+        run: this.#run,
+        seq: ++this.#seq,
+        free: host.diskFull ? 0 : slots - running.length,
+        running,
+        ended,
+      },
       shuffle: { host: host.self.host, port: shuffle.port },
       ...{ views: host.views, threads: slots },
     };
@@ -173,45 +176,57 @@ export class WorkerNode {
     if (this.#stopped) return;
     if (end !== undefined) {
       this.counts[end.end]++;
-      if (end.end === 'failed') {
-        const { job, phase, task } = order;
-        this.#options.host.log.verbose('a task has failed', {
-          job,
-          phase,
-          task,
-          reason: end.failure.message,
-        });
-      }
+      this.#logEnd(order, end);
       const { job, epoch, phase, task, attempt } = order;
       this.#ended.push({ job, epoch, phase, task, attempt, ...end });
     }
     this.#ask();
   }
 
+  #logEnd({ job, phase, task }: Order, end: AttemptEnd): void {
+    if (end.end === 'done') return;
+    const reason = end.end === 'unfetched' ? end.message : end.failure.message;
+    this.#options.host.log.verbose('a task has failed', { job, phase, task, reason });
+  }
+
   // What is active
+
+  /** Intermediate files can be made again; and without room nothing can be written, not even that a job has ended. */
+  #makeRoom(): void {
+    for (const slot of this.#slots) slot.close();
+    this.#ended = [];
+    this.#options.shuffle.serve(new Map());
+  }
 
   #setActive(active: Orders['active']): void {
     const { shuffle, host } = this.#options;
-    this.#active = new Map(active.map(([job, epoch, secret]) => [job, { epoch, secret }]));
-    const names = new Map(
-      active.map(([job, epoch, secret]) => [jobDirectory({ job, epoch }), secretBytes(secret)]),
-    );
+    this.#active = new Map(active.map((brief) => [brief.job, brief]));
+    const names = new Map(active.map((brief) => [jobDirectory(brief), secretBytes(brief.secret)]));
     for (const slot of this.#slots) {
       if (slot.job !== undefined && !names.has(slot.job)) slot.close();
     }
     this.#ended = this.#ended.filter(({ job, epoch }) => this.#active.get(job)?.epoch === epoch);
     for (const view of host.views) if (this.#isOver(view)) host.release(view);
-    shuffle.serve(names);
+    shuffle.serve(host.diskFull ? new Map() : names);
   }
 
-  /** A view may be there before its job is. */
+  /** A view may be there before the job is told to read it, but not before there is the job. */
   #isOver(view: string): boolean {
-    const [, job, epoch] = VIEW.exec(view) ?? [];
-    if (job === undefined) return false;
-    const active = this.#active.get(Number(job));
-    if (active === undefined) return Number(job) <= this.#lastJob;
-    return Number(epoch) < active.epoch;
+    const found = orderOf(view);
+    if (found === undefined) return false;
+    const active = this.#active.get(found.job);
+    if (active === undefined) return found.job <= this.#lastJob;
+    const current = active.view === undefined ? undefined : orderOf(active.view);
+    if (current === undefined) return false;
+    return found.reign < current.reign || (found.reign === current.reign && found.count < current.count);
   }
 }
 
-const VIEW = new RegExp(`^${viewName(0, 0).replaceAll('0', '(\\d+)')}$`);
+/** Which of two views is the newer one; undefined: it is none of ours. */
+function orderOf(view: string): { job: number; reign: number; count: number } | undefined {
+  const [, job, reign, count] = VIEW.exec(view) ?? [];
+  if (job === undefined) return undefined;
+  return { job: Number(job), reign: Number(reign), count: Number(count) };
+}
+
+const VIEW = new RegExp(`^${viewName(0, 0, 0).replaceAll('0', '(\\d+)')}$`);
