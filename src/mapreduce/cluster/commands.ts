@@ -219,11 +219,21 @@ export class Commands {
     const timeoutMs = numberOf('the timeout in milliseconds', textOf(request.args[1]!), 0, WAIT_MS_MAX);
     const deadlineMs = clock.monotonicMs() + timeoutMs;
     for (let pauseMs = WAIT_MS_FIRST; ; pauseMs = Math.min(2 * pauseMs, WAIT_MS_EACH)) {
-      const { state } = await this.#job(id);
-      if (state !== 'active') return text(state);
+      const state = await this.#stateOf(id);
+      if (state !== undefined && state !== 'active') return text(state);
       const leftMs = deadlineMs - clock.monotonicMs();
       if (leftMs <= 0 || request.closed) return null;
       await new Promise<void>((resolve) => clock.after(Math.min(pauseMs, leftMs), resolve));
+    }
+  }
+
+  /** Undefined: nobody knows at present. */
+  async #stateOf(id: JobId): Promise<string | undefined> {
+    try {
+      return (await this.#job(id)).state;
+    } catch (error) {
+      if (error instanceof UnansweredError) return undefined;
+      throw error;
     }
   }
 
