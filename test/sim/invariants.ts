@@ -138,6 +138,8 @@ export class Invariants {
       voter === server.id || this.#votes.get(`${voter} in term ${term}`) === server.id;
     this.configurations.elected(server, hasVoted);
     for (let index = log.compactedIndex; index < this.committedTerms.length; index++) {
+      // Of a later term: it was held up when it had its votes, and another has led since.
+      if (this.committedTerms[index]! > term) continue;
       const held = log.termAt(index);
       // Entries committed in this very term are the leader's own.
       assert(

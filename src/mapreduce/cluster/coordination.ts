@@ -28,7 +28,7 @@ import {
   mapCount,
   NO_JOBS,
 } from './records.ts';
-import { Reign } from './reign.ts';
+import { Reign, ReignLostError } from './reign.ts';
 import { read } from './system-keys.ts';
 
 export interface CoordinationOptions {
@@ -130,7 +130,7 @@ export class Coordination {
         case 'remove':
           return await this.#serially(office, () => this.#remove(office, question.id));
         case 'jobs':
-          return { answer: 'jobs', jobs: this.#jobs(office, question.id) };
+          return await this.#confirmed(office, { answer: 'jobs', jobs: this.#jobs(office, question.id) });
         default:
           return { answer: 'refused', message: 'the question makes no sense' };
       }
@@ -289,7 +289,7 @@ export class Coordination {
     const { reign, coordinator } = office;
     const { clock, random } = this.#host;
     const before = reign.index.jobs.find(({ token }) => token === order.token);
-    if (before !== undefined) return { answer: 'submitted', id: before.id };
+    if (before !== undefined) return this.#confirmed(office, { answer: 'submitted', id: before.id });
     if (coordinator.jobs.length >= ACTIVE_MAX) {
       return {
         answer: 'refused',
@@ -323,17 +323,26 @@ export class Coordination {
     const job = office.reign.index.jobs.find((each) => each.id === id);
     if (job === undefined || job.state === 'removed') return this.#unchanged(office, id);
     if (job.state === 'active') {
-      return { answer: 'refused', message: `job ${id} is under way: cancel it with MR.CANCEL ${id}` };
+      const message = `job ${id} is under way: cancel it with MR.CANCEL ${id}`;
+      return this.#confirmed(office, { answer: 'refused', message });
     }
     await this.#markRemoved(office, id);
     return { answer: 'changed', changed: true };
   }
 
   /** Who asks again, because the first answer was lost, is told what was done. */
-  #unchanged({ reign }: Office, id: JobId): Answer {
-    const known = reign.index.jobs.find((job) => job.id === id);
-    if (known === undefined) return { answer: 'refused', message: `there is no job ${id}` };
-    return { answer: 'changed', changed: known.state === 'cancelled' || known.state === 'removed' };
+  #unchanged(office: Office, id: JobId): Promise<Answer> {
+    const known = office.reign.index.jobs.find((job) => job.id === id);
+    if (known === undefined)
+      return this.#confirmed(office, { answer: 'refused', message: `there is no job ${id}` });
+    const changed = known.state === 'cancelled' || known.state === 'removed';
+    return this.#confirmed(office, { answer: 'changed', changed });
+  }
+
+  /** What is answered from memory holds only as long as nobody else coordinates. Throws ReignLostError, StoreError. */
+  async #confirmed(office: Office, answer: Answer): Promise<Answer> {
+    if (!(await office.reign.holds())) throw new ReignLostError();
+    return answer;
   }
 
   #jobs({ reign, coordinator }: Office, id: JobId | undefined): JobView[] {

@@ -111,6 +111,11 @@ export class Reign {
     return { record: decodeRecord(record), version, facts };
   }
 
+  /** Whether nobody has taken over: what is known here holds. Throws StoreError. */
+  async holds(): Promise<boolean> {
+    return (await versionOf(this.#host, REIGN_KEY)) === this.#version;
+  }
+
   /** All of it, or it throws ReignLostError, or as `transact` does. */
   async write(commands: readonly ServiceCommand[]): Promise<readonly Reply[]> {
     const replies = await transact(this.#host, commands, [{ key: REIGN_KEY, version: this.#version }]);

@@ -220,7 +220,16 @@ export const JOB_BUGS: readonly PlantedBug[] = [
     name: 'coordinates on after another has',
     source: 'who leads again has missed what was decided in between',
     fromSeed: 39,
-    plant: () => replace(NodeServiceHost.prototype, 'term', { get: () => 1 }),
+    plant: () => {
+      const undo = [
+        replace(NodeServiceHost.prototype, 'term', { get: () => 1 }),
+        // Either of the two would be enough to keep it from answering.
+        replace(Reign.prototype, 'holds', { value: () => Promise.resolve(true) }),
+      ];
+      return () => {
+        for (const each of undo) each();
+      };
+    },
   },
   {
     name: 'leaves the record of a job that has ended',
