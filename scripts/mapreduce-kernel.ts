@@ -6,6 +6,7 @@ import { Buffer } from 'node:buffer';
 import { parseArgs } from 'node:util';
 import { CountTable } from '../src/mapreduce/count-table.ts';
 import { RunWriter } from '../src/mapreduce/run-writer.ts';
+import { openKernel } from '../src/mapreduce/word-kernel.ts';
 import { countWords, SLACK_BYTES } from '../src/mapreduce/words.ts';
 import { type ZipfTextOptions, zipfText } from './bench/zipf-text.ts';
 
@@ -28,7 +29,7 @@ for (const [name, options] of Object.entries(TEXTS)) {
   const rates: number[] = [];
   let summary = '';
   for (let round = 0; round < Number(values.rounds); round++) {
-    const table = new CountTable();
+    const table = new CountTable(openKernel());
     const startedMs = performance.now();
     let words = 0;
     for (let from = 0; from < bytes; ) {

@@ -10,10 +10,14 @@
  */
 import { Buffer } from 'node:buffer';
 import { assert } from '../lib/assert.ts';
+import { countUsual } from './count-usual.ts';
+import { PILES } from './kernel-code.ts';
 import { sortByKey } from './key-order.ts';
 import { type Partitioner, partitionOf } from './partition.ts';
 import type { RunWriter } from './run-writer.ts';
-import { hashKey, hashLong, hashShort, INLINE_BYTES, putEight, readFour, swap } from './short-key.ts';
+import { hashKey, hashLong, hashShort, INLINE_BYTES, PILE_SHIFT, putEight, readFour } from './short-key.ts';
+import { type Entries, findEntries, GATHERED_MAX, gather, gathered } from './table-entries.ts';
+import { openKernel, type WordKernel } from './word-kernel.ts';
 
 const SLOTS_MIN = 1 << 10;
 const LOAD_MAX = 0.6;
@@ -22,27 +26,14 @@ const BATCH = 1 << 13;
 /** Its place, its prefix, its partition, its order twice. */
 const SORT_BYTES_PER_KEY = 24;
 const TWO_32 = 0x1_0000_0000;
-/** By length: what of four bytes belongs to a key. */
-const FIRST_MASK = Int32Array.of(0, 0xff, 0xffff, 0xffffff, -1, -1, -1, -1, -1);
-const SECOND_MASK = Int32Array.of(0, 0, 0, 0, 0, 0xff, 0xffff, 0xffffff, -1);
-
 /** Keys of a batch that are not where they belong, or not yet, or long: looked up one by one. */
 const UNUSUAL = new Int32Array(BATCH);
 
-/** What `writeTo` is about to write. */
-const GATHERED = 4096;
-const gatheredPlaces = new Uint32Array(GATHERED);
-const gatheredKinds = new Int32Array(GATHERED);
-const gatheredCounts = new Uint32Array(GATHERED);
-const gatheredHigh = new Uint32Array(GATHERED);
-const gatheredLow = new Uint32Array(GATHERED);
 const gatheredKey = new Uint8Array(INLINE_BYTES);
+const BLANK = Buffer.from(' ');
 
-interface Entries {
-  readonly places: Uint32Array;
-  readonly high: Uint32Array;
-  readonly low: Uint32Array;
-}
+/** `text`: words with something between them. */
+export type PutOff = (pile: number, text: Uint8Array) => void;
 
 export class CountTable {
   #slots: Int32Array;
@@ -51,11 +42,20 @@ export class CountTable {
   #shift = 0;
   #size = 0;
   #high: Uint32Array | undefined;
-  #arena = Buffer.alloc(0);
+  #arena: Buffer = Buffer.alloc(0);
   #arenaUsed = 0;
+  #kernel: WordKernel | undefined;
+  #putOff: PutOff | undefined;
 
-  constructor() {
+  /** `kernel`: it lies in its memory, which is nobody else's. */
+  constructor(kernel?: WordKernel) {
+    this.#kernel = kernel;
     this.#slots = this.#allocate(SLOTS_MIN);
+  }
+
+  /** Another one after `clear`. */
+  get kernel(): WordKernel | undefined {
+    return this.#kernel;
   }
 
   /** Different keys. */
@@ -80,6 +80,8 @@ export class CountTable {
     this.#arenaUsed = 0;
     this.#high = undefined;
     if (release) {
+      // Such memory does not shrink.
+      if (this.#kernel !== undefined) this.#kernel = openKernel();
       this.#arena = Buffer.alloc(0);
       this.#slots = this.#allocate(SLOTS_MIN);
     } else {
@@ -124,6 +126,54 @@ export class CountTable {
     }
   }
 
+  /** Adds one for each of the first `words` words that the kernel has found. */
+  addFound(words: number): void {
+    for (let next = 0; next < words; ) {
+      const kernel = this.#kernel;
+      assert(kernel !== undefined, 'a kernel has found the words');
+      const capacity = this.#putOff === undefined ? this.capacity : this.#size;
+      next = kernel.count(next, words, capacity, { size: this.#size, arenaUsed: this.#arenaUsed });
+      this.#size = kernel.size;
+      this.#arenaUsed = kernel.arenaUsed;
+      if (next === words) return;
+      const word = kernel.word(next++);
+      if (this.#putOff === undefined || this.count(word) > 0) this.#addOne(word, 0, word.length);
+      else this.#putOffOne(kernel, word);
+    }
+  }
+
+  /**
+   * From now on, words that are new are not added but put off: `putOff` is given text with them, a view, by the pile that
+   * their hash says, one of PILES. Until the end of `settle`; needs a kernel.
+   */
+  freeze(putOff: PutOff): void {
+    assert(this.#kernel !== undefined && this.#putOff === undefined, 'a table freezes once');
+    this.#putOff = putOff;
+    this.#kernel.puttingOff = true;
+  }
+
+  get frozen(): boolean {
+    return this.#putOff !== undefined;
+  }
+
+  /** Gives the rest of what was put off. */
+  settle(): void {
+    const [kernel, putOff] = [this.#kernel, this.#putOff];
+    if (kernel === undefined || putOff === undefined) return;
+    for (let pile = 0; pile < PILES; pile++) putOff(pile, kernel.takePile(pile));
+    this.#putOff = undefined;
+    kernel.puttingOff = false;
+  }
+
+  /** Its pile is full, or it is too long for any. */
+  #putOffOne(kernel: WordKernel, word: Uint8Array): void {
+    const [first, second] = [readFour(word, 0, word.length), readFour(word, 4, word.length)];
+    const hash = hashKey(word, 0, word.length, first, second);
+    const pile = (hash >>> PILE_SHIFT) & (PILES - 1);
+    this.#putOff?.(pile, kernel.takePile(pile));
+    this.#putOff?.(pile, Buffer.concat([word, BLANK]));
+  }
+
   /** Writes every key with its count, in the order of a run. */
   writeTo(run: RunWriter, partitioner: Partitioner = partitionOf): void {
     const { partitions } = run;
@@ -133,8 +183,8 @@ export class CountTable {
     const parts = this.#partsOf(entries, partitions, partitioner);
     const tie = (a: number, b: number) => this.#compare(places[a]!, places[b]!);
     const order = sortByKey({ count, partitions, parts, high, low, tie });
-    for (let from = 0; from < count; from += GATHERED) {
-      const some = order.subarray(from, from + GATHERED);
+    for (let from = 0; from < count; from += GATHERED_MAX) {
+      const some = order.subarray(from, from + GATHERED_MAX);
       gather(some, entries, this.#slots);
       for (let i = 0; i < some.length; i++) this.#writeEntry(run, i, partitions === 1 ? 0 : parts[some[i]!]!);
     }
@@ -142,11 +192,11 @@ export class CountTable {
 
   /** The i-th of those gathered. */
   #writeEntry(run: RunWriter, i: number, partition: number): void {
-    const at = gatheredPlaces[i]!;
-    const kind = gatheredKinds[i]!;
-    const count = this.#high === undefined ? gatheredCounts[i]! : this.#countAt(at);
+    const at = gathered.places[i]!;
+    const kind = gathered.kinds[i]!;
+    const count = this.#high === undefined ? gathered.counts[i]! : this.#countAt(at);
     if (kind > 0) {
-      putEight(gatheredKey, gatheredHigh[i]!, gatheredLow[i]!);
+      putEight(gatheredKey, gathered.high[i]!, gathered.low[i]!);
       run.count(partition, gatheredKey, 0, kind - 1, count);
     } else {
       const from = ~kind + 4;
@@ -252,10 +302,12 @@ export class CountTable {
       this.#grow();
       return this.#find(bytes, from, length, first, second, hash);
     }
+    // Before anything is in the slot: with the arena the slots may move.
+    const kind = length <= INLINE_BYTES ? length + 1 : ~this.#keep(bytes, from, length);
     this.#size++;
     this.#slots[at] = first;
     this.#slots[at + 1] = second;
-    this.#slots[at + 2] = length <= INLINE_BYTES ? length + 1 : ~this.#keep(bytes, from, length);
+    this.#slots[at + 2] = kind;
     this.#slots[at + 3] = 0;
     return at;
   }
@@ -265,9 +317,7 @@ export class CountTable {
     const offset = this.#arenaUsed;
     const needed = offset + 4 + length;
     if (needed > this.#arena.length) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(needed, ARENA_BYTES_MIN, this.#arena.length * 2));
-      grown.set(this.#arena.subarray(0, offset));
-      this.#arena = grown;
+      this.#growArena(Math.max(needed, ARENA_BYTES_MIN, this.#arena.length * 2));
     }
     this.#arena.writeInt32LE(length, offset);
     for (let i = 0; i < length; i++) this.#arena[offset + 4 + i] = bytes[from + i]!;
@@ -275,37 +325,84 @@ export class CountTable {
     return offset;
   }
 
-  #allocate(slots: number): Int32Array {
-    this.#mask = slots - 1;
-    this.#shift = Math.clz32(slots) + 1;
-    return new Int32Array(slots * 4);
+  #growArena(bytes: number): void {
+    if (this.#kernel !== undefined) {
+      this.#kernel.growArena(bytes);
+      this.#slots = this.#kernel.slots;
+      this.#arena = this.#kernel.arena;
+      return;
+    }
+    const grown = Buffer.allocUnsafeSlow(bytes);
+    grown.set(this.#arena.subarray(0, this.#arenaUsed));
+    this.#arena = grown;
   }
 
+  /** All free, or in a kernel's memory the `old` ones last. */
+  #allocate(slots: number, old?: Int32Array): Int32Array {
+    this.#mask = slots - 1;
+    this.#shift = Math.clz32(slots) + 1;
+    if (this.#kernel === undefined) return new Int32Array(slots * 4);
+    if (old === undefined) this.#kernel.makeSlots(slots);
+    else this.#kernel.growSlots(slots);
+    this.#arena = this.#kernel.arena;
+    return this.#kernel.slots;
+  }
+
+  /**
+   * A kernel's memory does not shrink, so the table grows in place: the old slots move to the end of the new ones, and are
+   * emptied from there, the first first. Where a key belongs lies before what is not empty yet, but for a few near the end:
+   * they wait. (The slot is the upper bits of the hash, so the order of the slots hardly changes.)
+   */
   #grow(): void {
     const old = this.#slots;
+    // It may be detached when the memory grows.
+    const oldLength = old.length;
     const oldHigh = this.#high;
     this.#high = undefined;
     // A small table grows faster: it will not stay small, and is cheap.
-    this.#slots = this.#allocate((this.#mask + 1) * (this.#mask < 1 << 16 ? 4 : 2));
-    const slots = this.#slots;
-    for (let from = 0; from < old.length; from += 4) {
-      const kind = old[from + 2]!;
+    this.#slots = this.#allocate((this.#mask + 1) * (this.#mask < 1 << 16 ? 4 : 2), old);
+    const inPlace = this.#kernel !== undefined;
+    const source = inPlace ? this.#slots : old;
+    const start = source.length - oldLength;
+    const waiting: number[] = [];
+    for (let from = start; from < source.length; from += 4) {
+      const kind = source[from + 2]!;
       if (kind === 0) continue;
-      const first = old[from]!;
-      const second = old[from + 1]!;
-      const offset = ~kind + 4;
-      const hash =
-        kind > 0
-          ? hashShort(first, second)
-          : hashLong(this.#arena, offset, offset + this.#arena.readInt32LE(offset - 4), first, second);
-      let to = (hash >>> this.#shift) << 2;
-      while (slots[to + 2] !== 0) to = (to + 4) & (slots.length - 1);
-      slots[to] = first;
-      slots[to + 1] = second;
-      slots[to + 2] = kind;
-      slots[to + 3] = old[from + 3]!;
-      if (oldHigh !== undefined && oldHigh[from >> 2] !== 0) this.#setHigh(to, oldHigh[from >> 2]!);
+      const [first, second, count] = [source[from]!, source[from + 1]!, source[from + 3]!];
+      source[from + 2] = 0;
+      const high = oldHigh === undefined ? 0 : oldHigh[(from - start) >> 2]!;
+      const end = inPlace ? from : this.#slots.length;
+      if (!this.#place(end, first, second, kind, count, high)) waiting.push(first, second, kind, count, high);
     }
+    for (let i = 0; i < waiting.length; i += 5) {
+      const [first, second, kind, count, high] = waiting.slice(i, i + 5) as [
+        number,
+        number,
+        number,
+        number,
+        number,
+      ];
+      this.#place(this.#slots.length, first, second, kind, count, high);
+    }
+  }
+
+  /** Puts a key where it belongs after growth, unless that is behind `end`. */
+  #place(end: number, first: number, second: number, kind: number, count: number, high: number): boolean {
+    const slots = this.#slots;
+    const offset = ~kind + 4;
+    const hash =
+      kind > 0
+        ? hashShort(first, second)
+        : hashLong(this.#arena, offset, offset + this.#arena.readInt32LE(offset - 4), first, second);
+    let to = (hash >>> this.#shift) << 2;
+    while (to <= end && slots[to + 2] !== 0) to = (to + 4) & (slots.length - 1);
+    if (to > end) return false;
+    slots[to] = first;
+    slots[to + 1] = second;
+    slots[to + 2] = kind;
+    slots[to + 3] = count;
+    if (high !== 0) this.#setHigh(to, high);
+    return true;
   }
 
   #countAt(at: number): number {
@@ -331,72 +428,5 @@ export class CountTable {
     const fromA = ~this.#slots[a + 2]! + 4;
     const fromB = ~this.#slots[b + 2]! + 4;
     return this.#arena.compare(this.#arena, fromB, fromB + lengthB, fromA, fromA + lengthA);
-  }
-}
-
-/**
- * Adds one for each key that is short, and found where it belongs; which are not, and how many. One loop without calls, for
- * which the compiler checks once what the arrays are.
- */
-function countUsual(
-  view: DataView,
-  ranges: Int32Array,
-  start: number,
-  end: number,
-  slots: Int32Array,
-  shift: number,
-  unusual: Int32Array,
-): number {
-  const firstMask = FIRST_MASK;
-  const secondMask = SECOND_MASK;
-  let found = 0;
-  for (let i = start; i < end; i++) {
-    // `| 0`, and `|` in place of `+`, spare a check for numbers over 2^31.
-    const from = ranges[i << 1]!;
-    const length = (ranges[(i << 1) | 1]! - from) | 0;
-    if (length <= 8) {
-      const first = view.getInt32(from, true) & firstMask[length]!;
-      const second = view.getInt32((from + 4) | 0, true) & secondMask[length]!;
-      // hashShort, by hand.
-      const mixed = Math.imul(first, 0x9e3779b1);
-      const at = (Math.imul(mixed ^ (mixed >>> 15) ^ second, 0x85ebca6b) >>> shift) << 2;
-      const count = slots[at | 3]!;
-      if (
-        slots[at] === first &&
-        slots[at | 1] === second &&
-        slots[at | 2] === ((length + 1) | 0) &&
-        count !== -1
-      ) {
-        slots[at | 3] = (count + 1) | 0;
-        continue;
-      }
-    }
-    unusual[found++] = i;
-  }
-  return found;
-}
-
-function findEntries(slots: Int32Array, { places, high, low }: Entries): number {
-  let found = 0;
-  for (let at = 0; at < slots.length; at += 4) {
-    if (slots[at + 2] === 0) continue;
-    places[found] = at;
-    high[found] = swap(slots[at]!);
-    low[found] = swap(slots[at + 1]!);
-    found++;
-  }
-  return found;
-}
-
-/** A short loop, so that the processor waits for many lines of the table at once. */
-function gather(order: Uint32Array, { places, high, low }: Entries, slots: Int32Array): void {
-  for (let i = 0; i < order.length; i++) {
-    const entry = order[i]!;
-    const at = places[entry]!;
-    gatheredPlaces[i] = at;
-    gatheredKinds[i] = slots[at + 2]!;
-    gatheredCounts[i] = slots[at + 3]!;
-    gatheredHigh[i] = high[entry]!;
-    gatheredLow[i] = low[entry]!;
   }
 }

@@ -19,6 +19,7 @@ export interface PartRow {
 
 const BLOCK_BYTES = 256 << 10;
 const NEWLINE = 0x0a;
+const SHORT_BYTES = 64;
 const VARINT_BYTES_MAX = 8;
 
 export class PartWriter {
@@ -74,15 +75,22 @@ export class PartWriter {
   }
 
   #raw(bytes: Uint8Array): void {
-    this.#block.set(bytes, this.#length);
+    // A call costs more than a few bytes.
+    if (bytes.length > SHORT_BYTES) this.#block.set(bytes, this.#length);
+    else for (let i = 0; i < bytes.length; i++) this.#block[this.#length + i] = bytes[i]!;
     this.#length += bytes.length;
   }
 }
 
-/** Of a keyed part. */
+/** Of a keyed part: stands on one row after the other. */
 export class PartReader {
+  /** The row's key is bytes [keyFrom, lineFrom) of `block`, its line [lineFrom, lineTo); until the next row. */
+  block: Buffer;
+  keyFrom = 0;
+  lineFrom = 0;
+  lineTo = 0;
+  count = 0;
   readonly #reader: BulkReader;
-  #block: Buffer;
   #from = 0;
   #to = 0;
   #position = 0;
@@ -90,20 +98,33 @@ export class PartReader {
   /** `blockBytes`: read at a time, at least; as much is held. */
   constructor(reader: BulkReader, blockBytes = BLOCK_BYTES) {
     this.#reader = reader;
-    this.#block = Buffer.allocUnsafe(blockBytes);
+    this.block = Buffer.allocUnsafe(blockBytes);
+  }
+
+  /** Goes on to the next row. False at the end. */
+  advance(): boolean {
+    this.#need(3 * VARINT_BYTES_MAX);
+    if (this.#from === this.#to) return false;
+    const keyLength = this.#varint();
+    this.count = this.#varint();
+    const lineLength = this.#varint();
+    this.#need(keyLength + lineLength);
+    this.keyFrom = this.#from;
+    this.lineFrom = this.keyFrom + keyLength;
+    this.lineTo = this.lineFrom + lineLength;
+    this.#from = this.lineTo;
+    return true;
+  }
+
+  /** The row as views of the block. */
+  get row(): PartRow {
+    const key = this.block.subarray(this.keyFrom, this.lineFrom);
+    return { key, count: this.count, line: this.block.subarray(this.lineFrom, this.lineTo) };
   }
 
   /** The next row; a view, good until the next call. */
   next(): PartRow | undefined {
-    this.#need(3 * VARINT_BYTES_MAX);
-    if (this.#from === this.#to) return undefined;
-    const [keyLength, count, lineLength] = [this.#varint(), this.#varint(), this.#varint()];
-    this.#need(keyLength + lineLength);
-    const keyEnd = this.#from + keyLength;
-    const key = this.#block.subarray(this.#from, keyEnd);
-    const line = this.#block.subarray(keyEnd, keyEnd + lineLength);
-    this.#from = keyEnd + lineLength;
-    return { key, count, line };
+    return this.advance() ? this.row : undefined;
   }
 
   close(): void {
@@ -113,10 +134,10 @@ export class PartReader {
   /** As many bytes in the block, or as there are. */
   #need(bytes: number): void {
     if (this.#to - this.#from >= bytes) return;
-    const rest = this.#block.subarray(this.#from, this.#to);
-    const block = bytes > this.#block.length ? Buffer.allocUnsafe(2 * bytes) : this.#block;
+    const rest = this.block.subarray(this.#from, this.#to);
+    const block = bytes > this.block.length ? Buffer.allocUnsafe(2 * bytes) : this.block;
     block.set(rest, 0);
-    this.#block = block;
+    this.block = block;
     this.#from = 0;
     this.#to = rest.length;
     const read = this.#reader.read(block, this.#to, block.length - this.#to, this.#position);
@@ -128,7 +149,7 @@ export class PartReader {
     let value = 0;
     let factor = 1;
     for (;;) {
-      const byte = this.#block[this.#from++]!;
+      const byte = this.block[this.#from++]!;
       value += (byte & 0x7f) * factor;
       if (byte < 0x80) return value;
       factor *= 0x80;

@@ -3,6 +3,7 @@ import type { ByteJob, WriteRow } from './jobs/byte-job.ts';
 import type { TaskSide } from './map-task.ts';
 import { type Merge, mergePartition } from './merge.ts';
 import { PartWriter } from './parts.ts';
+import { PrefixViews } from './prefix-views.ts';
 import type { TaskProgress } from './task-progress.ts';
 import type { ReduceTask, TaskDone } from './tasks.ts';
 
@@ -43,6 +44,7 @@ export function runReduceTask(side: TaskSide, task: ReduceTask): TaskDone {
 
 function reduceAll(job: ByteJob, merge: Merge, to: { progress: TaskProgress; write: WriteRow }): void {
   const { progress } = to;
+  const views = new PrefixViews();
   let steps = 0;
   const step = () => {
     if (++steps % REPORT_EVERY === 0) progress.alive();
@@ -53,7 +55,7 @@ function reduceAll(job: ByteJob, merge: Merge, to: { progress: TaskProgress; wri
   };
   while (merge.nextKey()) {
     step();
-    const key = merge.key.subarray(0, merge.keyLength);
+    const key = views.of(merge.key, merge.keyLength);
     if (job.gather === 'counts') job.rows(key, merge.sum(), write, progress);
     else job.reduce(key, withSteps(merge, step), write, progress);
   }

@@ -10,15 +10,32 @@ export function hashKey(bytes: Uint8Array, from: number, to: number, first: numb
   return to - from <= INLINE_BYTES ? hashShort(first, second) : hashLong(bytes, from, to, first, second);
 }
 
+/** The kernel (kernel-code.ts) does the same with the same numbers. */
+export const HASH_FIRST = 0x9e3779b1 | 0;
+export const HASH_LAST = 0x85ebca6b | 0;
+export const HASH_LONG = 0xc2b2ae35 | 0;
+
+/** A hash's bits from here on choose the pile of a word that is put off: others than those that choose its slot. */
+export const PILE_SHIFT = 5;
+
 export function hashShort(first: number, second: number): number {
-  const hash = Math.imul(first, 0x9e3779b1);
-  return Math.imul(hash ^ (hash >>> 15) ^ second, 0x85ebca6b);
+  const hash = Math.imul(first, HASH_FIRST);
+  return Math.imul(hash ^ (hash >>> 15) ^ second, HASH_LAST);
 }
 
+/** Over eight bytes: the last eight, too, are taken at once, whichever of them were taken before. */
 export function hashLong(bytes: Uint8Array, from: number, to: number, first: number, second: number): number {
   let hash = hashShort(first, second) ^ (to - from);
-  for (let i = from + INLINE_BYTES; i < to; i++) hash = Math.imul(hash ^ bytes[i]!, 0x01000193);
-  return Math.imul(hash ^ (hash >>> 15), 0x9e3779b1);
+  for (let at = from + INLINE_BYTES; at + INLINE_BYTES < to; at += INLINE_BYTES) {
+    hash = mixEight(hash, bytes, at, to);
+  }
+  return Math.imul(mixEight(hash, bytes, to - INLINE_BYTES, to), HASH_FIRST);
+}
+
+function mixEight(before: number, bytes: Uint8Array, at: number, to: number): number {
+  let hash = Math.imul(before ^ readFour(bytes, at, to), HASH_LONG);
+  hash = Math.imul(hash ^ (hash >>> 15) ^ readFour(bytes, at + 4, to), HASH_LONG);
+  return hash ^ (hash >>> 15);
 }
 
 /** Four bytes from `at` on, the first the lowest; zeros from `to` on. */

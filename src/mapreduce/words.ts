@@ -8,6 +8,7 @@
  * once; one word after the other was half as fast (see "SIMD within a register", Lamport 1975; the passes after simdjson).
  */
 import type { CountTable } from './count-table.ts';
+import { CHUNK_BYTES } from './kernel-code.ts';
 import { LETTERS_BELOW_800, runeAt } from './letters.ts';
 
 const GROUP_BYTES = 32;
@@ -29,10 +30,46 @@ export function countWords(
   table: CountTable,
   counted?: (words: number) => void,
 ): number {
+  let words = 0;
+  for (let at = from, end = at; at < to; at = end) {
+    const { kernel } = table;
+    end = kernel === undefined ? to : chunkEnd(bytes, at, to);
+    if (kernel === undefined || end - at > CHUNK_BYTES) {
+      words += countPasses(bytes, at, end, table, counted);
+    } else {
+      const found = kernel.find(bytes, at, end);
+      table.addFound(found);
+      words += found;
+      counted?.(found);
+    }
+  }
+  return words;
+}
+
+/** Behind the last separator in ASCII of the next chunk; or the first that follows, if the chunk has none; or the end. */
+function chunkEnd(bytes: Uint8Array, at: number, to: number): number {
+  if (to - at <= CHUNK_BYTES) return to;
+  for (let end = at + CHUNK_BYTES; end > at; end--) if (isAsciiSeparator(bytes[end - 1]!)) return end;
+  for (let end = at + CHUNK_BYTES; end < to; end++) if (isAsciiSeparator(bytes[end]!)) return end;
+  return to;
+}
+
+function isAsciiSeparator(byte: number): boolean {
+  return byte < 0x80 && LETTERS_BELOW_800[byte] === 0;
+}
+
+/** In JavaScript. */
+function countPasses(
+  bytes: Uint8Array,
+  from: number,
+  to: number,
+  table: CountTable,
+  counted?: (words: number) => void,
+): number {
   if (to + SLACK_BYTES > bytes.length) {
     const copy = new Uint8Array(to - from + SLACK_BYTES);
     copy.set(bytes.subarray(from, to));
-    return countWords(copy, 0, to - from, table, counted);
+    return countPasses(copy, 0, to - from, table, counted);
   }
   const finder = spareFinder ?? new EdgeFinder();
   spareFinder = undefined;
