@@ -15,6 +15,7 @@ export interface TaskSide<J extends ByteJob = ByteJob> {
 
 /** Of input between two reports. */
 const BLOCK_BYTES = 256 << 10;
+const WRITES_PER_REPORT = 32;
 const MEMORY_BYTES_MIN = 128 << 10;
 /** Of the memory, for what a job gathers before it emits. */
 const MAPPER_SHARE = 0.25;
@@ -23,7 +24,8 @@ export function runMapTask(side: TaskSide, task: MapTask): TaskDone {
   const { spec, job, files, progress } = side;
   const path = `${spec.temporary}/map-${task.task}-${task.attempt}`;
   const output: MapOutputOptions = {
-    ...{ files, path, partitions: spec.reducers, partitioner: job.partitioner },
+    ...{ files: withSignsOfLife(files, () => progress.alive()), path },
+    ...{ partitions: spec.reducers, partitioner: job.partitioner },
     memoryBytes: Math.max(spec.memoryBytes, MEMORY_BYTES_MIN),
   };
   const read = (visit: VisitInput) => {
@@ -40,6 +42,31 @@ export function runMapTask(side: TaskSide, task: MapTask): TaskDone {
       : mapValues(job, { progress, output, read });
   if (done.spills > 0) progress.count('spilled bytes', done.spilledBytes);
   return { file: path, bytes: done.bytes, counters: progress.counters };
+}
+
+/** What is spilled and merged may be much: each so many writes tell that the task has not stopped. */
+function withSignsOfLife(files: BulkFiles, alive: () => void): BulkFiles {
+  let writes = 0;
+  const told = (): void => {
+    if (++writes % WRITES_PER_REPORT === 0) alive();
+  };
+  const create: BulkFiles['create'] = (path) => {
+    const writer = files.create(path);
+    return {
+      write: (chunk) => {
+        writer.write(chunk);
+        told();
+      },
+      sync: () => writer.sync(),
+      close: () => writer.close(),
+    };
+  };
+  return {
+    ...{ open: (path) => files.open(path), create, stat: (path) => files.stat(path) },
+    ...{ rename: (from, to) => files.rename(from, to), remove: (path) => files.remove(path) },
+    ...{ makeDirectory: (path) => files.makeDirectory(path), list: (path) => files.list(path) },
+    removeDirectory: (path) => files.removeDirectory(path),
+  };
 }
 
 interface Mapping {
