@@ -89,6 +89,8 @@ const COUNTING: readonly Builtin[] = ['wc', 'ii'];
 const NAMELESS: readonly Builtin[] = ['wc', 'sort'];
 const STANDARD_INPUT = '-';
 const KEYS_PREFIX = 'keys:';
+/** Meant for types that are to come: not to be taken for directories. */
+const TYPE_PREFIX = /^(hash|zset):/;
 
 interface CommonOrder {
   readonly job:
@@ -319,6 +321,11 @@ function readOutput(
       throw new ConfigError(`--out ${out}: the lines of ${job.name} have no keys`);
     }
     return { kind: 'keys', prefix: out.slice(KEYS_PREFIX.length) };
+  }
+  const type = TYPE_PREFIX.exec(out)?.[1];
+  if (type !== undefined) {
+    const instead = `keys:PREFIX stores strings (a directory of this name is ./${out})`;
+    throw new ConfigError(`--out ${out}: there are no values of the type ${type} yet; ${instead}`);
   }
   return { kind: 'directory', path: resolve(out), force };
 }

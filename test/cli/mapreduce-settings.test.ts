@@ -169,6 +169,10 @@ describe('with --nodes', () => {
     [['wc', 'a', 'keys:b'], 'keys:b stands alone: a job reads files, or stored keys of one pattern'],
     [['grep', 'x', 'a', '--out', 'keys:n:'], '--out keys:n:: the lines of grep have no keys'],
     [['sort', 'a', '--out', 'keys:n:'], '--out keys:n:: the lines of sort have no keys'],
+    [
+      ['wc', 'a', '--out', 'hash:h'],
+      '--out hash:h: there are no values of the type hash yet; keys:PREFIX stores strings (a directory of this name is ./hash:h)',
+    ],
     [['wc', 'a', '--out', 'keys:n:', '--force'], '--force is for the directory that --out names'],
     [
       ['wc', 'a', '--out', 'keys:n:', '--top', '3'],
