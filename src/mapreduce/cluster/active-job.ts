@@ -7,6 +7,7 @@
  */
 import { Buffer } from 'node:buffer';
 import { assert } from '../../lib/assert.ts';
+import { SLOTS } from '../../server/service.ts';
 import { type Assignment, type JobFailure, Master, type Phase, type RunningAttempt } from '../master.ts';
 import { splitBytesOf } from '../splits.ts';
 import type { Counters, TaskDone, TaskFailure } from '../tasks.ts';
@@ -37,7 +38,6 @@ const NODE_FAILURES_MAX = 3;
 const COMPLAINTS_MAX = 2;
 /** Attempts of a reduce task that could not have their input, one after the other. */
 const UNFETCHED_MAX = 8;
-const SLOTS = 16_384;
 /** Of a job: the list of all jobs has them. */
 const COUNTERS_MAX = 50;
 

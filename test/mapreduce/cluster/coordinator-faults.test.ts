@@ -1,33 +1,15 @@
 /** What the coordinator must stand: facts of an epoch that is over, time without jobs, servers not heard of yet, no way to fetch. */
 import { expect, test } from 'vitest';
 import { Coordinator } from '../../../src/mapreduce/cluster/coordinator.ts';
-import {
-  type AttemptEnd,
-  type EndedAttempt,
-  encodeMessage,
-  type Order,
-  type Orders,
-  type Report,
-} from '../../../src/mapreduce/cluster/messages.ts';
-import type { Fact, JobRecord } from '../../../src/mapreduce/cluster/records.ts';
+import { encodeMessage, type Orders, type Report } from '../../../src/mapreduce/cluster/messages.ts';
+import type { Fact } from '../../../src/mapreduce/cluster/records.ts';
 import { readSubmission } from '../../../src/mapreduce/cluster/submission.ts';
 import { SERVICE_PAYLOAD_BYTES_MAX } from '../../../src/server/service.ts';
+import { endOf, record } from './job-facts.ts';
 
 const [A, B, C] = [101, 102, 103] as const;
 const HOUR_MS = 3_600_000;
 const KEYS = { kind: 'keys', db: 0, pattern: 'Kg==', splits: 2 } as const;
-
-function record(maps: number, reducers: number, more: Partial<JobRecord> = {}): JobRecord {
-  const splits = Array.from({ length: maps }, (_, i) => ({
-    ...{ kind: 'range' as const, path: `/in/${i}`, from: 0, to: 10, fileBytes: 10, modifiedMs: 1 },
-  }));
-  return {
-    ...{ id: 1, token: 't', name: 'wc', job: { kind: 'builtin', name: 'wc' }, args: {}, secret: 'ab' },
-    ...{ reducers, memoryBytes: 1 << 20, bytes: 10 * maps, submittedMs: 0 },
-    ...{ input: { kind: 'files', splits }, out: { kind: 'store' } },
-    ...more,
-  };
-}
 
 /** Reports with numbers that grow. */
 function reporter(coordinator: Coordinator) {
@@ -48,12 +30,6 @@ function commit(coordinator: Coordinator, nowMs: number): Fact[] {
   const facts = coordinator.takeFacts();
   coordinator.apply(facts, nowMs);
   return facts.map(({ fact }) => fact);
-}
-
-function endOf(order: Order, end?: AttemptEnd): EndedAttempt {
-  const { job, epoch, phase, task, attempt } = order;
-  const done = { file: '', bytes: 5, counters: { words: 3 } };
-  return { job, epoch, phase, task, attempt, ...(end ?? { end: 'done', done, chunks: 1, inputBytes: 0 }) };
 }
 
 test('an attempt of the epoch before does not count when it ends while the new epoch is on its way into the log', () => {

@@ -1,28 +1,11 @@
 /** The coordinator by itself: reports in, orders and facts out, and what it knows when another has taken its place. */
 import { expect, test } from 'vitest';
 import { Coordinator, LEASE_MS } from '../../../src/mapreduce/cluster/coordinator.ts';
-import type {
-  AttemptEnd,
-  EndedAttempt,
-  Order,
-  Orders,
-  Report,
-} from '../../../src/mapreduce/cluster/messages.ts';
+import type { Orders, Report } from '../../../src/mapreduce/cluster/messages.ts';
 import type { Fact, JobRecord } from '../../../src/mapreduce/cluster/records.ts';
+import { endOf, record } from './job-facts.ts';
 
 const [A, B, C] = [101, 102, 103] as const;
-
-function record(maps: number, reducers: number, more: Partial<JobRecord> = {}): JobRecord {
-  const splits = Array.from({ length: maps }, (_, i) => ({
-    ...{ kind: 'range' as const, path: `/in/${i}`, from: 0, to: 10, fileBytes: 10, modifiedMs: 1 },
-  }));
-  return {
-    ...{ id: 1, token: 't', name: 'wc', job: { kind: 'builtin', name: 'wc' }, args: {}, secret: 'ab' },
-    ...{ reducers, memoryBytes: 1 << 20, bytes: 10 * maps, submittedMs: 0 },
-    ...{ input: { kind: 'files', splits }, out: { kind: 'store' } },
-    ...more,
-  };
-}
 
 const KEYS = { kind: 'keys', db: 0, pattern: 'Kg==', splits: 2 } as const;
 
@@ -94,12 +77,6 @@ class Bench {
   get job() {
     return this.coordinator.job(1)!;
   }
-}
-
-function endOf(order: Order, end?: AttemptEnd): EndedAttempt {
-  const { job, epoch, phase, task, attempt } = order;
-  const done = { file: '', bytes: 5, counters: { words: 3 } };
-  return { job, epoch, phase, task, attempt, ...(end ?? { end: 'done', done, chunks: 1, inputBytes: 0 }) };
 }
 
 test('a job is done when all of its tasks are, and its result names the attempts that count', () => {
