@@ -59,10 +59,11 @@ interface TaskState<D> {
   notBeforeMs: number;
 }
 
-const ATTEMPTS_MAX = 4;
+export const ATTEMPTS_MAX = 4;
 /** Of a task: the first one and a backup. */
 const ATTEMPTS_AT_ONCE_MAX = 2;
 const RETRY_MS = 100;
+const RETRY_DOUBLINGS_MAX = 6;
 /** Backups: from this share of a phase done, for a task that takes so much longer than the median, and at least so long. */
 const BACKUP_FROM_SHARE = 0.75;
 const BACKUP_TIMES_MEDIAN = 1.5;
@@ -237,15 +238,16 @@ export class Master<D extends TaskDone = TaskDone> {
     this.#end(attempt);
   }
 
-  failed(attempt: number, failure: TaskFailure, nowMs: number): void {
+  /** `attemptsMax`: more where there is somebody left who has not tried. */
+  failed(attempt: number, failure: TaskFailure, nowMs: number, attemptsMax = ATTEMPTS_MAX): void {
     const running = this.#end(attempt);
     if (running === undefined) return;
     const { phase, task } = running;
     const state = this.#tasks[phase][task]!;
     if (state.done !== undefined) return;
     state.failures++;
-    state.notBeforeMs = nowMs + RETRY_MS * 2 ** (state.failures - 1);
-    if (failure.deterministic || state.failures >= ATTEMPTS_MAX) {
+    state.notBeforeMs = nowMs + RETRY_MS * 2 ** Math.min(state.failures - 1, RETRY_DOUBLINGS_MAX);
+    if (failure.deterministic || state.failures >= attemptsMax) {
       this.#failure ??= { phase, task, attempts: state.failures, failure };
     }
   }

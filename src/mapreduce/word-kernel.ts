@@ -64,7 +64,8 @@ export function openKernel(): WordKernel | undefined {
   } catch (error) {
     // A processor without these instructions, or a system that does not give the address space.
     if (!(error instanceof Error) || !REFUSALS.includes(error.name)) throw error;
-    compiled = null;
+    // Address space may be had again when memories of earlier tasks are collected.
+    if (error.name !== 'RangeError') compiled = null;
     return undefined;
   }
 }

@@ -8,7 +8,14 @@
 import { Buffer } from 'node:buffer';
 import { assert } from '../../lib/assert.ts';
 import { SLOTS } from '../../server/service.ts';
-import { type Assignment, type JobFailure, Master, type Phase, type RunningAttempt } from '../master.ts';
+import {
+  type Assignment,
+  ATTEMPTS_MAX,
+  type JobFailure,
+  Master,
+  type Phase,
+  type RunningAttempt,
+} from '../master.ts';
 import { splitBytesOf } from '../splits.ts';
 import type { Counters, TaskDone, TaskFailure } from '../tasks.ts';
 import type { AttemptEnd, ClusterSplit, JobBrief, JobProgress, Source } from './messages.ts';
@@ -72,6 +79,11 @@ export class ActiveJob {
   viewSeen = false;
   /** One is on its way. */
   isFreezing = false;
+  /** Views that were lost when work had begun on them. */
+  viewsLost = 0;
+  /** Since when reduce tasks wait for somebody who can fetch. */
+  unreachableSinceMs: number | undefined;
+  #gaveUp: JobFailure | undefined;
   state: 'running' | 'ending' = 'running';
 
   constructor(record: JobRecord, recordVersion: number, reign: number) {
@@ -92,11 +104,16 @@ export class ActiveJob {
   }
 
   get phase(): Phase | 'done' | 'failed' {
-    return this.#master.phase;
+    return this.#gaveUp === undefined ? this.#master.phase : 'failed';
   }
 
   get failure(): JobFailure | undefined {
-    return this.#master.failure;
+    return this.#gaveUp ?? this.#master.failure;
+  }
+
+  /** Some of it was done, or is. */
+  get hasBegun(): boolean {
+    return this.#master.running.length + this.#master.doneCount('map') > 0;
   }
 
   /** Of so many names at most. */
@@ -208,17 +225,19 @@ export class ActiveJob {
   next(
     node: number,
     nowMs: number,
-    { others, may }: { others: readonly number[]; may: Readonly<Record<Phase, boolean>> },
+    {
+      others,
+      may,
+    }: { others: Readonly<Record<Phase, readonly number[]>>; may: Readonly<Record<Phase, boolean>> },
   ): Assignment | undefined {
-    if (this.state !== 'running' || this.#unable.has(node)) return undefined;
+    if (this.state !== 'running' || this.#gaveUp !== undefined || this.#unable.has(node)) return undefined;
     const failuresOf = (server: number) => this.#failuresOf.get(server) ?? 0;
     const isBad = (server: number) => this.#unable.has(server) || failuresOf(server) >= NODE_FAILURES_MAX;
-    if (isBad(node) && !others.every(isBad)) return undefined;
     return this.#master.next(node, nowMs, (phase, task) => {
       if (!may[phase]) return false;
       const failedOn = this.#failedOn.get(taskName(phase, task));
-      if (failedOn?.has(node) !== true) return true;
-      return others.every((other) => failedOn.has(other) || isBad(other));
+      const isFirstChoice = failedOn?.has(node) !== true && !isBad(node);
+      return isFirstChoice || others[phase].every((other) => failedOn?.has(other) === true || isBad(other));
     });
   }
 
@@ -240,24 +259,41 @@ export class ActiveJob {
     this.failedAttempts++;
     const failedOn = this.#avoid(phase, task, node);
     this.#failuresOf.set(node, (this.#failuresOf.get(node) ?? 0) + 1);
-    // What is wrong on one server need not be so on another: it counts when it has failed on all.
+    // What is wrong on one server need not be so on another: each of them may try.
     const isLocal = failure.local === true;
-    const isUntried = (other: number) => !failedOn.has(other) && !this.#unable.has(other);
-    if (isLocal && others.some(isUntried)) return this.lost(attempt);
-    this.#failTask(attempt, { ...failure, deterministic: failure.deterministic && !isLocal }, nowMs);
+    const untried = isLocal ? others.filter((other) => !failedOn.has(other)).length : 0;
+    const deterministic = failure.deterministic && !isLocal;
+    this.#failTask(attempt, { ...failure, deterministic }, nowMs, ATTEMPTS_MAX + untried);
   }
 
   /** The server can do nothing of the job. That ends it when no other can. */
   unable({ attempt }: Assignment, { node, others }: TriedAt, failure: TaskFailure, nowMs: number): void {
-    this.#unable.add(node);
+    // Of an attempt of another coordinator: the next one will tell it again.
     if (!this.isRunning(attempt)) return;
+    this.#unable.add(node);
     if (others.some((other) => !this.#unable.has(other))) return this.lost(attempt);
     this.#failTask(attempt, { ...failure, deterministic: true }, nowMs);
   }
 
-  #failTask(attempt: number, failure: TaskFailure, nowMs: number): void {
+  isUnable(node: number): boolean {
+    return this.#unable.has(node);
+  }
+
+  /** The server was started again, with other flags perhaps. */
+  forgive(node: number): void {
+    this.#unable.delete(node);
+    this.#failuresOf.delete(node);
+  }
+
+  /** Nobody can go on with it. */
+  giveUp(message: string): void {
+    const failure = { message, deterministic: true };
+    this.#gaveUp ??= { phase: 'reduce', task: 0, attempts: 0, failure };
+  }
+
+  #failTask(attempt: number, failure: TaskFailure, nowMs: number, attemptsMax?: number): void {
     this.#forget(attempt);
-    this.#master.failed(attempt, failure, nowMs);
+    this.#master.failed(attempt, failure, nowMs, attemptsMax);
   }
 
   /** The task is for other servers, if there are any that have not failed it. Those that have. */

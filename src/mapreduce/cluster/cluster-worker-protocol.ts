@@ -60,6 +60,9 @@ export type FromClusterWorker =
     }
   | { readonly kind: 'piece'; readonly attempt: number; readonly bytes: Uint8Array };
 
+/** Of all of a task, as text: what a job may count is less. */
+const COUNTERS_LENGTH_MAX = 128 << 10;
+
 const KINDS: readonly FromClusterWorker['kind'][] = [
   ...(['ready', 'unable', 'progress', 'done', 'failed'] as const),
   ...(['taken', 'fetched', 'unfetched', 'piece'] as const),
@@ -82,7 +85,9 @@ export function readWorkerMessage(message: unknown): FromClusterWorker | undefin
 
 function isDone(done: unknown): boolean {
   if (!isObject(done) || typeof done.file !== 'string' || !Number.isSafeInteger(done.bytes)) return false;
-  return isObject(done.counters) && Object.values(done.counters).every((count) => Number.isFinite(count));
+  const { counters } = done;
+  if (!isObject(counters) || JSON.stringify(counters).length > COUNTERS_LENGTH_MAX) return false;
+  return Object.values(counters).every((count) => Number.isFinite(count));
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -29,7 +29,7 @@ import {
   NO_JOBS,
 } from './records.ts';
 import { Reign, ReignLostError } from './reign.ts';
-import { read } from './system-keys.ts';
+import { read, StoreError } from './system-keys.ts';
 
 export interface CoordinationOptions {
   /** Of a result, in the store. */
@@ -55,7 +55,7 @@ const BROKEN_MS = 5000;
 const ACTIVE_MAX = 100;
 /** Jobs that have ended, and whose results are kept. */
 const ENDED_MAX = 100;
-const EPOCHS_MAX = 5;
+const VIEWS_LOST_MAX = 5;
 const SECRET_BYTES = 32;
 const NOT_COORDINATOR: Answer = { answer: 'not-coordinator' };
 const NOTHING_TO_DO = { answer: 'orders', start: [], abort: [], settled: [], active: [] } as const;
@@ -339,10 +339,16 @@ export class Coordination {
     return this.#confirmed(office, { answer: 'changed', changed });
   }
 
-  /** What is answered from memory holds only as long as nobody else coordinates. Throws ReignLostError, StoreError. */
+  /** What is answered from memory holds only as long as nobody else coordinates. Throws ReignLostError. */
   async #confirmed(office: Office, answer: Answer): Promise<Answer> {
-    if (!(await office.reign.holds())) throw new ReignLostError();
-    return answer;
+    try {
+      if (await office.reign.holds()) return answer;
+    } catch (error) {
+      // What could not be read now does not mean that it holds no more.
+      if (error instanceof StoreError) return NOT_COORDINATOR;
+      throw error;
+    }
+    throw new ReignLostError();
   }
 
   #jobs({ reign, coordinator }: Office, id: JobId | undefined): JobView[] {
@@ -431,8 +437,10 @@ export class Coordination {
     const epoch = job.epoch + 1;
     const isWanted = () =>
       coordinator.job(job.id) === job && job.state === 'running' && job.epoch + 1 === epoch;
-    if (epoch > EPOCHS_MAX) {
-      const message = `the servers have lost their view of the keys ${EPOCHS_MAX} times`;
+    // One that nobody has begun to read may have been let go while the job waited.
+    if (job.view !== undefined && job.hasBegun) job.viewsLost++;
+    if (job.viewsLost >= VIEWS_LOST_MAX) {
+      const message = `the servers have lost their view of the keys ${VIEWS_LOST_MAX} times`;
       const ending: Ending = { state: 'failed', failure: { message, deterministic: false } };
       const end = async () => (isWanted() ? this.#end(office, job, ending) : undefined);
       this.#serially(office, end).catch((error: unknown) => this.#failed(office, error));

@@ -42,6 +42,8 @@ const VIEW_COMING_MS_MAX = 30_000;
 const ORDERS_BYTES_MAX = 1 << 20;
 /** A thread that listens for others takes less to begin. */
 const LISTEN_MS_MAX = 15_000;
+/** Then a job whose map outputs nobody can fetch has failed. */
+const UNREACHABLE_MS_MAX = 60_000;
 /** Ticks that come so much late: this process stood still, and heard nobody. */
 const LATE_MS = 1000;
 
@@ -110,8 +112,11 @@ export class Coordinator {
     const server = this.#serverOf(node);
     if (server.run === report.run && report.seq <= server.seq) return undefined;
     const isNew = server.run !== report.run;
+    if (isNew) for (const job of this.#jobs.values()) job.forgive(node);
+    // After a time in which it had nothing to do its thread that listens begins anew, too.
+    const isBack = nowMs - server.heardMs > LEASE_MS;
     Object.assign(server, { run: report.run, seq: report.seq, heardMs: nowMs, report, lost: false });
-    if (isNew || report.shuffle.port !== 0) server.listenedMs = nowMs;
+    if (isNew || isBack || report.shuffle.port !== 0) server.listenedMs = nowMs;
     const settled = report.ended.filter((ended) => this.#ended(node, ended, nowMs));
     const aborted = this.#compare(node, report, nowMs);
     const start = this.#orders(node, report, nowMs);
@@ -129,7 +134,7 @@ export class Coordinator {
     const job = this.#jobOf(ended);
     if (job === undefined || job.state !== 'running') return true;
     const { epoch, phase, task, attempt } = ended;
-    const at = { node, others: this.#othersFor(job, node, nowMs) };
+    const at = { node, others: this.#ableTo(job, nowMs).filter((other) => other !== node) };
     switch (ended.end) {
       case 'failed':
         job.failed(ended, at, ended.failure, nowMs);
@@ -183,14 +188,18 @@ export class Coordinator {
     return aborted;
   }
 
-  #orders(node: number, { free, views }: Report, nowMs: number): Order[] {
+  #orders(node: number, { free }: Report, nowMs: number): Order[] {
     const orders: Order[] = [];
     let bytes = 0;
     for (const job of this.#jobs.values()) {
-      const others = this.#othersFor(job, node, nowMs);
+      const mappers = this.#mappersOf(job, nowMs);
       const may = {
-        map: isReadable(job, views) && (others.length === 0 || !this.#isOutOfReach(node, nowMs)),
+        map: mappers.includes(node),
         reduce: job.phase === 'reduce' && this.#canFetch(job, node),
+      };
+      const others = {
+        map: mappers.filter((id) => id !== node),
+        reduce: this.#ableTo(job, nowMs).filter((id) => id !== node),
       };
       while (orders.length < free && bytes < ORDERS_BYTES_MAX) {
         const assignment = job.next(node, nowMs, { others, may });
@@ -203,9 +212,19 @@ export class Coordinator {
     return orders;
   }
 
-  /** Who could do tasks of the job instead. */
-  #othersFor(job: ActiveJob, node: number, nowMs: number): number[] {
-    return this.#aliveBut(node, nowMs).filter((other) => isReadable(job, this.#viewsOf(other)));
+  /** Who could do tasks of the job: alive, with threads, and not known for being unable. */
+  #ableTo(job: ActiveJob, nowMs: number): number[] {
+    return [...this.#servers].flatMap(([id, { report }]) => {
+      const works = report !== undefined && report.threads > 0;
+      return works && this.#isAlive(id, nowMs) && !job.isUnable(id) ? [id] : [];
+    });
+  }
+
+  /** Who could do map tasks: with the view, and so that others can fetch what comes of them, if there is any such. */
+  #mappersOf(job: ActiveJob, nowMs: number): number[] {
+    const able = this.#ableTo(job, nowMs).filter((id) => isReadable(job, this.#viewsOf(id)));
+    const within = able.filter((id) => !this.#isOutOfReach(id, nowMs));
+    return within.length > 0 ? within : able;
   }
 
   /** A server that has just begun may not be heard of yet, or not listen yet: then a reduce task can wait. */
@@ -257,12 +276,25 @@ export class Coordinator {
     }
     for (const job of this.#jobs.values()) {
       if (job.state !== 'running') continue;
+      this.#lookIfUnreachable(job, nowMs);
       for (const node of job.holders) {
-        // Alone, a server needs nobody to fetch from it.
-        const isOutOfReach = this.#servers.size > 1 && this.#isOutOfReach(node, nowMs);
+        // If there is somebody else who can do it, and from whom the others can fetch.
+        const isOutOfReach = this.#isOutOfReach(node, nowMs) && !this.#mappersOf(job, nowMs).includes(node);
         if (isOutOfReach || !this.#isAlive(node, nowMs)) this.#mapsLost(job, job.outputsOf(node));
       }
     }
+  }
+
+  /** Map outputs that lie on several servers, and nobody can fetch from any. */
+  #lookIfUnreachable(job: ActiveJob, nowMs: number): void {
+    const alive = [...this.#servers.keys()].filter((node) => this.#isAlive(node, nowMs));
+    const isStuck =
+      job.phase === 'reduce' && alive.length > 0 && !alive.some((node) => this.#canFetch(job, node));
+    job.unreachableSinceMs = isStuck ? (job.unreachableSinceMs ?? nowMs) : undefined;
+    if (job.unreachableSinceMs === undefined || nowMs - job.unreachableSinceMs <= UNREACHABLE_MS_MAX) return;
+    job.giveUp(
+      'no server can fetch map outputs from the others: their shuffle servers do not listen (mr-port)',
+    );
   }
 
   /**
@@ -270,13 +302,16 @@ export class Coordinator {
    * are few, and hold on the disks what was overwritten since.
    */
   viewless(nowMs: number): ActiveJob[] {
-    const first = this.jobs.find(({ phase, state }) => phase === 'map' && state === 'running');
+    const first = this.jobs.find(
+      ({ phase, state, readsKeys }) => readsKeys && phase === 'map' && state === 'running',
+    );
     return [first].filter((job): job is ActiveJob => {
-      if (job === undefined || !job.readsKeys || job.isFreezing) return false;
+      if (job === undefined || job.isFreezing) return false;
       const { view } = job;
       if (view === undefined) return true;
       const has = [...this.#servers].some(
-        ([node, { report }]) => this.#isAlive(node, nowMs) && report?.views.includes(view) === true,
+        ([node, { report }]) =>
+          this.#isAlive(node, nowMs) && !job.isUnable(node) && report?.views.includes(view) === true,
       );
       if (has) job.viewSeen = true;
       job.viewMissingSinceMs = has ? undefined : (job.viewMissingSinceMs ?? nowMs);
@@ -336,10 +371,6 @@ export class Coordinator {
     const server = this.#servers.get(node);
     if (server?.report === undefined) return nowMs - this.#beganMs <= LEASE_MS;
     return nowMs - server.heardMs <= LEASE_MS;
-  }
-
-  #aliveBut(node: number, nowMs: number): number[] {
-    return [...this.#servers.keys()].filter((other) => other !== node && this.#isAlive(other, nowMs));
   }
 }
 

@@ -61,6 +61,7 @@ export interface Report {
   /** Where map outputs can be had; port 0: not yet. */
   readonly shuffle: { readonly host: string; readonly port: number };
   readonly views: readonly string[];
+  /** That work; 0: there is no room for what they would make. */
   readonly threads: number;
 }
 

@@ -63,6 +63,8 @@ type KeysSplit = ClusterSplit & { readonly kind: 'keys' };
 const SILENT_MS_MAX = 120_000;
 /** Of what is said about a failure: the list of all jobs has it. */
 const MESSAGE_LENGTH_MAX = 1000;
+/** Outputs that a task could not have: the rest will be found out by the next attempt. */
+const MAPS_TOLD_MAX = 500;
 
 export class Slot {
   readonly #options: SlotOptions;
@@ -190,9 +192,8 @@ export class Slot {
         const lost = new Set(message.maps);
         // Of which attempts they are: they may have been made anew since.
         const sources = run.order.sources ?? [];
-        const maps = sources.flatMap(([map, by, at]) =>
-          at === node && lost.has(map) ? [[map, by] as const] : [],
-        );
+        const found = sources.filter(([map, , at]) => at === node && lost.has(map)).slice(0, MAPS_TOLD_MAX);
+        const maps = found.map(([map, by]) => [map, by] as const);
         return this.#end({ end: 'unfetched', node, maps, message: text });
       }
     }
@@ -282,10 +283,13 @@ function isKeys({ split }: Order): boolean {
 }
 
 /** The user's own code may say much. */
-function shortened(failure: TaskFailure): TaskFailure {
-  const { message, file } = failure;
-  const short = { ...failure, message: message.slice(0, MESSAGE_LENGTH_MAX) };
-  return file === undefined ? short : { ...short, file: file.slice(0, MESSAGE_LENGTH_MAX) };
+function shortened({ message, file, offset, deterministic, local }: TaskFailure): TaskFailure {
+  return {
+    ...{ message: message.slice(0, MESSAGE_LENGTH_MAX), deterministic: deterministic === true },
+    ...(typeof file === 'string' ? { file: file.slice(0, MESSAGE_LENGTH_MAX) } : {}),
+    ...(typeof offset === 'number' ? { offset } : {}),
+    ...(local === true ? { local } : {}),
+  };
 }
 
 /** The directory of a job's files; shuffle servers know the job by this name. */

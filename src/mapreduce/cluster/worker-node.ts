@@ -37,7 +37,7 @@ export const POLL_MS = 250;
 const VIEWS_EVERY_MS = 10_000;
 const RUN_BYTES = 8;
 /** A question has a limit. */
-const ENDED_PER_REPORT = 64;
+const ENDED_BYTES_MAX = 1 << 20;
 
 export class WorkerNode {
   readonly #options: WorkerNodeOptions;
@@ -132,7 +132,11 @@ export class WorkerNode {
   #report(): Report {
     const { host, shuffle, slots } = this.#options;
     if (host.diskFull) this.#makeRoom();
-    const ended = this.#ended.slice(0, ENDED_PER_REPORT);
+    let bytes = 0;
+    const ended = this.#ended.filter((each) => {
+      bytes += JSON.stringify(each).length;
+      return bytes <= ENDED_BYTES_MAX;
+    });
     const running = this.#slots.flatMap((slot) => slot.running ?? []);
     return {
       ...{
@@ -143,7 +147,7 @@ export class WorkerNode {
         ended,
       },
       shuffle: { host: host.self.host, port: shuffle.port },
-      ...{ views: host.views, threads: slots },
+      ...{ views: host.views, threads: host.diskFull ? 0 : slots },
     };
   }
 

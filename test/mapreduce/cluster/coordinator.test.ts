@@ -294,12 +294,73 @@ test('stored keys are read when there is a view of them, and where', () => {
   expect(order!.split).toMatchObject({ kind: 'keys', view, fromSlot: 0, toSlot: 8192 });
 });
 
-test('a job over stored keys gets its view when its turn has come', () => {
-  const bench = new Bench(record(1, 1));
-  bench.coordinator.add(record(2, 1, { id: 2, input: KEYS }), 8, [], 0);
+test('of several jobs over stored keys one has a view at a time, as long as it maps', () => {
+  const bench = new Bench(record(1, 1, { input: { ...KEYS, splits: 1 } }));
+  const second = bench.coordinator.add(record(2, 1, { id: 2, input: KEYS }), 8, [], 0);
+  expect(bench.coordinator.viewless(bench.nowMs)).toEqual([bench.job]);
+  const views = [renew(bench, 1)];
   expect(bench.coordinator.viewless(bench.nowMs)).toEqual([]);
-  bench.work(A, 1);
-  expect(bench.coordinator.viewless(bench.nowMs)).toEqual([bench.coordinator.job(2)]);
+  const [order] = bench.report(A, { views }).start;
+  bench.report(A, { free: 0, views, ended: [endOf(order!)] });
+  bench.commit();
+  expect(bench.coordinator.viewless(bench.nowMs)).toEqual([second]);
+});
+
+test('what has failed on one server goes to another, also to one where other tasks have failed', () => {
+  const bench = new Bench(record(4, 1));
+  const failure = { message: 'there is no file', deterministic: true, local: true };
+  const fail = (node: number, task: number) => {
+    const order = bench.report(node, { free: 4 }).start.find((each) => each.task === task);
+    if (order !== undefined)
+      bench.report(node, { free: 0, ended: [endOf(order, { end: 'failed', failure })] });
+    return order !== undefined;
+  };
+  // B has failed so often that it is asked last; A has failed the one that B could do.
+  bench.report(A, { free: 0 });
+  for (const task of [0, 1, 2]) {
+    bench.pass(2000, [A, { free: 0 }], [B, { free: 0 }]);
+    expect(fail(B, task)).toBe(true);
+  }
+  bench.pass(2000, [A, { free: 0 }], [B, { free: 0 }]);
+  expect(fail(A, 3)).toBe(true);
+  expect(bench.report(A, { free: 4 }).start.map(({ task }) => task)).not.toContain(3);
+  bench.pass(250, [A, { free: 0 }], [B, { free: 0 }]);
+  expect(bench.report(B, { free: 4 }).start.map(({ task }) => task)).toContain(3);
+});
+
+test('a server without room for anything is not waited for', () => {
+  const bench = new Bench(record(1, 1));
+  const full = [B, { free: 0, threads: 0 }] as const;
+  bench.report(...full);
+  const [order] = bench.report(A).start;
+  const failure = { message: 'a worker has died', deterministic: false, local: true };
+  bench.report(A, { free: 0, ended: [endOf(order!, { end: 'failed', failure })] });
+  bench.pass(1000, full, [A, { free: 0 }]);
+  expect(bench.report(A).start).toHaveLength(1);
+});
+
+test('when no server can be fetched from, all map, and the job fails in the end, with the reason', () => {
+  const bench = new Bench(record(2, 1));
+  const shuffle = { host: 'h', port: 0 };
+  bench.pass(16_000, [A, { free: 0, shuffle }], [B, { free: 0, shuffle }]);
+  for (const node of [A, B]) {
+    const [order] = bench.report(node, { shuffle }).start;
+    bench.report(node, { free: 0, shuffle, ended: [endOf(order!)] });
+    bench.commit();
+  }
+  bench.pass(70_000, [A, { shuffle }], [B, { shuffle }]);
+  expect(bench.commit()).toEqual([]);
+  expect(bench.job.failure).toMatchObject({ failure: { message: expect.stringContaining('mr-port') } });
+});
+
+test('a server that was started again may be able to do what it could not', () => {
+  const bench = new Bench(record(2, 1));
+  bench.report(B, { free: 0 });
+  const failure = { message: 'no --mr-modules', deterministic: true, local: true };
+  const [order] = bench.report(A).start;
+  bench.report(A, { free: 0, ended: [endOf(order!, { end: 'unable', failure })] });
+  expect(bench.report(A).start).toEqual([]);
+  expect(bench.report(A, { run: 'another' }).start).toHaveLength(1);
 });
 
 test('when no server has the view any more, all begins anew on another', () => {
