@@ -45,6 +45,7 @@ const NODE_FAILURES_MAX = 3;
 const COMPLAINTS_MAX = 2;
 /** Attempts of a reduce task that could not have their input, one after the other. */
 const UNFETCHED_MAX = 8;
+const TIMES_FULL_MAX = 3;
 /** Of a job: the list of all jobs has them. */
 const COUNTERS_MAX = 50;
 
@@ -63,6 +64,7 @@ export class ActiveJob {
   readonly #failuresOf = new Map<number, number>();
   /** Servers that cannot do anything of the job. */
   readonly #unable = new Set<number>();
+  readonly #timesFull = new Map<number, number>();
   /** Of reduce tasks: attempts that could not have their input. */
   readonly #unfetched = new Map<number, number>();
   /** Of a server that is alive: the attempts that could not fetch from it. */
@@ -279,9 +281,23 @@ export class ActiveJob {
     return this.#unable.has(node);
   }
 
+  /**
+   * Its disk has run full while the job was under way, and what it had of the job was removed. A server where that happens
+   * again and again does no more of it; the job has failed when there is no other.
+   */
+  ranFull(node: number, others: readonly number[]): void {
+    const times = (this.#timesFull.get(node) ?? 0) + 1;
+    this.#timesFull.set(node, times);
+    if (!this.hasBegun || times < TIMES_FULL_MAX) return;
+    this.#unable.add(node);
+    if (others.some((other) => !this.#unable.has(other))) return;
+    this.giveUp(`the disk of a server has run full ${times} times while the job was under way`);
+  }
+
   /** The server was started again, with other flags perhaps. */
   forgive(node: number): void {
     this.#unable.delete(node);
+    this.#timesFull.delete(node);
     this.#failuresOf.delete(node);
   }
 

@@ -113,6 +113,9 @@ export class Coordinator {
     if (server.run === report.run && report.seq <= server.seq) return undefined;
     const isNew = server.run !== report.run;
     if (isNew) for (const job of this.#jobs.values()) job.forgive(node);
+    if (report.threads === 0 && (server.report?.threads ?? 0) > 0) {
+      for (const job of this.#jobs.values()) job.ranFull(node, this.#aliveBut(node, nowMs));
+    }
     // After a time in which it had nothing to do its thread that listens begins anew, too.
     const isBack = nowMs - server.heardMs > LEASE_MS;
     Object.assign(server, { run: report.run, seq: report.seq, heardMs: nowMs, report, lost: false });
@@ -371,6 +374,10 @@ export class Coordinator {
     const server = this.#servers.get(node);
     if (server?.report === undefined) return nowMs - this.#beganMs <= LEASE_MS;
     return nowMs - server.heardMs <= LEASE_MS;
+  }
+
+  #aliveBut(node: number, nowMs: number): number[] {
+    return [...this.#servers.keys()].filter((other) => other !== node && this.#isAlive(other, nowMs));
   }
 }
 

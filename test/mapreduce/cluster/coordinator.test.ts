@@ -339,6 +339,22 @@ test('a server without room for anything is not waited for', () => {
   expect(bench.report(A).start).toHaveLength(1);
 });
 
+test('a server whose disk runs full again and again does no more of the job, which fails when there is no other', () => {
+  const bench = new Bench(record(4, 1));
+  bench.report(B, { free: 0 });
+  const runFull = (node: number) => {
+    bench.report(node);
+    bench.report(node, { free: 0, threads: 0 });
+  };
+  for (let i = 0; i < 3; i++) runFull(A);
+  expect(bench.report(A).start).toEqual([]);
+  expect(bench.job.failure).toBeUndefined();
+  for (let i = 0; i < 3; i++) runFull(B);
+  expect(bench.job.failure).toMatchObject({
+    failure: { message: expect.stringContaining('run full 3 times') },
+  });
+});
+
 test('when no server can be fetched from, all map, and the job fails in the end, with the reason', () => {
   const bench = new Bench(record(2, 1));
   const shuffle = { host: 'h', port: 0 };
