@@ -11,14 +11,13 @@ import { BulkFileError, type BulkFiles } from '../lib/bulk.ts';
 import type { Clock, Random } from '../lib/env.ts';
 import { ConfigError } from '../lib/errors.ts';
 import { GunzipError, GunzipReader } from '../lib/gunzip.ts';
-import { beforeWork, isGzip } from './job-run.ts';
+import { beforeWork, isGzip, type RunDone } from './job-run.ts';
 import { type JobServers, ServersError, type Told } from './job-servers.ts';
 import { type JobStatus, readStatus, type StatusFailure, type SubmittedProgress } from './job-status.ts';
 import { type OutputOrder, type WriteBlock, writeOutput } from './output.ts';
 import { checkDirectory, commitDirectory, successText } from './output-directory.ts';
 import { bringParts, writeLines } from './result-parts.ts';
 import { STANDARD_INPUT, type SubmittedJob, submitWords } from './submit-words.ts';
-import type { Counters } from './tasks.ts';
 
 export interface ClusterRequest extends SubmittedJob {
   readonly output:
@@ -43,13 +42,7 @@ export interface ClusterWorld {
 }
 
 export type ClusterOutcome =
-  | {
-      readonly outcome: 'done';
-      readonly maps: number;
-      readonly reduces: number;
-      readonly bytes: number;
-      readonly counters: Counters;
-    }
+  | RunDone
   | { readonly outcome: 'failed'; readonly failure: StatusFailure }
   /** `note`: what is not known, and what to do about it. */
   | { readonly outcome: 'cancelled'; readonly note?: string };

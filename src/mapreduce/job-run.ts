@@ -48,14 +48,16 @@ export interface JobWorld {
   readonly write: WriteBlock;
 }
 
+export interface RunDone {
+  readonly outcome: 'done';
+  readonly maps: number;
+  readonly reduces: number;
+  readonly bytes: number;
+  readonly counters: Counters;
+}
+
 export type RunOutcome =
-  | {
-      readonly outcome: 'done';
-      readonly maps: number;
-      readonly reduces: number;
-      readonly bytes: number;
-      readonly counters: Counters;
-    }
+  | RunDone
   | { readonly outcome: 'failed'; readonly failure: JobFailure | TaskFailure }
   | { readonly outcome: 'cancelled' };
 

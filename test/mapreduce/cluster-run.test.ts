@@ -12,6 +12,7 @@ import { SimRandom } from '../sim/random.ts';
 import { type Life, Scheduler } from '../sim/scheduler.ts';
 import { FakeServers } from './fake-servers.ts';
 import { MemoryFiles } from './memory-files.ts';
+import { settled } from './settled.ts';
 
 const REQUEST: ClusterRequest = {
   ...{ job: { kind: 'builtin', name: 'wc' }, args: {}, inputs: ['a', 'b*'], keys: undefined },
@@ -71,24 +72,11 @@ class World {
 
   /** Nothing temporary is left. */
   async finish(job: ClusterRun): Promise<ClusterOutcome> {
-    let settled: (() => ClusterOutcome) | undefined;
-    job.run().then(
-      (outcome) => {
-        settled = () => outcome;
-      },
-      (error: unknown) => {
-        settled = () => {
-          throw error;
-        };
-      },
-    );
-    for (let i = 0; i < 1000 && settled === undefined; i++) {
-      await new Promise((resolve) => setImmediate(resolve));
-      await this.scheduler.run(this.scheduler.nowMs + 1000, () => settled !== undefined);
+    try {
+      return await settled(this.scheduler, job.run());
+    } finally {
+      expect(this.files.paths.filter((path) => path.startsWith('/tmp'))).toEqual([]);
     }
-    expect(settled, 'the run ends').toBeDefined();
-    expect(this.files.paths.filter((path) => path.startsWith('/tmp'))).toEqual([]);
-    return settled!();
   }
 
   text(path: string): string {

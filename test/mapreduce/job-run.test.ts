@@ -7,6 +7,7 @@ import { SimRandom } from '../sim/random.ts';
 import { type Life, Scheduler } from '../sim/scheduler.ts';
 import { MemoryFiles } from './memory-files.ts';
 import { wordCount } from './naive-task.ts';
+import { settled } from './settled.ts';
 import { SimThreads } from './sim-threads.ts';
 
 const REQUEST: JobRequest = {
@@ -71,24 +72,8 @@ class World {
     return outcome;
   }
 
-  async #settle(job: JobRun): Promise<RunOutcome> {
-    let settled: (() => RunOutcome) | undefined;
-    job.run().then(
-      (outcome) => {
-        settled = () => outcome;
-      },
-      (error: unknown) => {
-        settled = () => {
-          throw error;
-        };
-      },
-    );
-    for (let i = 0; i < 1000 && settled === undefined; i++) {
-      await new Promise((resolve) => setImmediate(resolve));
-      await this.scheduler.run(this.scheduler.nowMs + 1000, () => settled !== undefined);
-    }
-    expect(settled, 'the run ends').toBeDefined();
-    return settled!();
+  #settle(job: JobRun): Promise<RunOutcome> {
+    return settled(this.scheduler, job.run());
   }
 
   text(path: string): string {
